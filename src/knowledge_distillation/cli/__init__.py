@@ -1,0 +1,48 @@
+"""The `kd` command. This file imports nothing heavy, so that --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "demo": "teach a small model real digits and see what the teacher was worth",
+    "train": "train a student as a recipe says",
+    "list": "show losses, recipes, optimizers, schedules, models, data sets",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 when done, 1 when the run failed, 2 when the input is wrong, 130 after Ctrl-C.
+    """
+    parser = argparse.ArgumentParser(
+        prog="kd", description="Knowledge distillation: a teacher and data go in, a smaller proven student comes out."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if given[:1] == [name]:
+            importlib.import_module(f"{__name__}.{name}_command").add_arguments(command)
+    options = parser.parse_args(given)
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from knowledge_distillation.errors import ConfigError, DistillationError
+
+    command = importlib.import_module(f"{__name__}.{options.command}_command")
+    try:
+        command.run(options)
+    except KeyboardInterrupt:
+        print("Stopped. What was written stays; continue a training with --resume auto.", file=sys.stderr)
+        return 130
+    except DistillationError as error:
+        print(f"kd {options.command}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0

@@ -1,0 +1,69 @@
+"""Models and data sets by short name, gathered from every domain that is there."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from knowledge_distillation import domains
+from knowledge_distillation.domains.data import Data
+from knowledge_distillation.errors import ConfigError, nearest
+
+
+def models() -> dict[str, Callable[..., nn.Module]]:
+    """Short name -> a callable (data facts and settings by keyword) -> module."""
+    return _gather("MODELS")
+
+
+def data_sets() -> dict[str, Callable[..., Data]]:
+    """Short name -> a callable (settings by keyword) -> `Data`."""
+    return _gather("DATA_SETS")
+
+
+def build_model(
+    name: str, facts: Mapping[str, int], settings: Mapping[str, Any], extra: Mapping[str, Any]
+) -> nn.Module:
+    """Make a model by name.
+
+    Args:
+        name: a key of `models()` or of `extra`.
+        facts: the data's facts; those that the callable takes are handed on.
+        settings: what the recipe says; wins over the facts.
+        extra: the user's own models by name.
+
+    Raises:
+        ConfigError: if the name is unknown or a setting does not fit.
+    """
+    model: nn.Module = _call("model", name, {**models(), **extra}, facts, settings)
+    return model
+
+
+def build_data(name: str, settings: Mapping[str, Any], extra: Mapping[str, Any]) -> Data:
+    """Make a data set's loaders by name; see `build_model`."""
+    data: Data = _call("data set", name, {**data_sets(), **extra}, {}, settings)
+    return data
+
+
+def _call(kind: str, name: str, known: Mapping[str, Any], facts: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    if name not in known:
+        raise ConfigError(f"There is no {kind} named {name!r}. {nearest(name, known)}")
+    accepted = inspect.signature(known[name]).parameters
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    for setting in settings:
+        if setting not in accepted and not open_ended:
+            raise ConfigError(f"The {kind} {name!r} has no setting {setting!r}. {nearest(setting, accepted)}")
+    usable = {key: value for key, value in facts.items() if key in accepted or open_ended}
+    return known[name](**{**usable, **settings})
+
+
+def _gather(what: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for info in pkgutil.iter_modules(domains.__path__):
+        if info.ispkg:
+            found.update(getattr(importlib.import_module(f"{domains.__name__}.{info.name}"), what, {}))
+    return found

@@ -1,0 +1,1 @@
+"""Losses for sentence and image embeddings."""

@@ -1,0 +1,1 @@
+"""Losses from feature maps inside the models."""

@@ -1,0 +1,119 @@
+"""Checks and preparation that every loss shares: fitting shapes, detached teacher, full precision."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from knowledge_distillation.errors import ConfigError, ShapeError
+
+# Above this temperature the softened distributions differ by less than float32 resolves once multiplied by
+# the squared temperature; the divergence is then taken in float64.
+FLOAT64_FROM_TEMPERATURE = 8.0
+# Stands for -inf after softening: exp() of it is 0 and products with 0 stay finite, in value and gradient.
+LOWEST_LOGIT = -1e30
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return `value` if it is a finite number above 0, else raise ConfigError naming it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        raise ConfigError(f"{name} must be a finite number above 0, got {value!r}.")
+    return float(value)
+
+
+def check_between(name: str, value: float, low: float, high: float) -> float:
+    """Return `value` if low <= value <= high, else raise ConfigError naming it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"{name} must be a number from {low} to {high}, got {value!r}.")
+    return float(value)
+
+
+def check_same_shape(student: Tensor, teacher: Tensor, what: str) -> None:
+    """Raise ShapeError unless both tensors have the same shape."""
+    if student.shape != teacher.shape:
+        raise ShapeError(
+            f"teacher_{what} must have the shape of student_{what}: student {tuple(student.shape)}, "
+            f"teacher {tuple(teacher.shape)}. They would be broadcast silently and train the wrong thing; "
+            "choose outputs that match, map the classes, or put a projector on the student."
+        )
+
+
+def check_labels(labels: Tensor | None, student_logits: Tensor) -> Tensor:
+    """Return int64 class labels of shape [*batch] that fit `student_logits` [*batch, classes]."""
+    if labels is None:
+        raise ConfigError("labels are needed by this loss: class ids of shape [*batch]. None came.")
+    if labels.shape != student_logits.shape[:-1]:
+        raise ShapeError(
+            f"labels must have shape {tuple(student_logits.shape[:-1])} (the logits' shape without the class "
+            f"axis), got {tuple(labels.shape)}."
+        )
+    return labels.detach().long()
+
+
+def hide_masked(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    """Put 0 into masked items, so that whatever padding holds (even NaN) reaches no gradient.
+
+    Args:
+        tensor: shape [*items, ...].
+        mask: shape [*items], True where the item counts, or None.
+    """
+    if mask is None:
+        return tensor
+    if tensor.shape[: mask.dim()] != mask.shape:
+        raise ShapeError(
+            f"mask must match the leading axes of the input {tuple(tensor.shape)}, got {tuple(mask.shape)}."
+        )
+    keep = mask.bool().reshape(*mask.shape, *[1] * (tensor.dim() - mask.dim()))
+    return torch.where(keep, tensor, torch.zeros_like(tensor))
+
+
+def full_precision(tensor: Tensor) -> Tensor:
+    """Upcast float16 and bfloat16 to float32; leave float32 and float64 alone."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def log_probabilities(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    """Log of softmax(logits / temperature) over the last axis, safe at any scale.
+
+    Half precision is upcast to float32, high temperatures to float64, and -inf logits (classes that
+    cannot occur) become the most negative usable number, so that later products stay finite.
+
+    Args:
+        logits: shape [*batch, classes]; gradient flows, except into classes at -inf.
+        temperature: above 0; a tensor broadcasts against the logits.
+
+    Returns:
+        shape [*batch, classes], float32 or float64.
+    """
+    scores = full_precision(logits)
+    if isinstance(temperature, float | int):
+        if temperature > FLOAT64_FROM_TEMPERATURE and scores.device.type != "mps":
+            scores = scores.double()
+        if temperature != 1.0:
+            scores = scores / temperature
+    else:
+        scores = scores / temperature
+    return torch.log_softmax(scores.clamp(min=LOWEST_LOGIT), dim=-1)
+
+
+def paired_log_probabilities(
+    student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 1.0, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of both sides, checked to fit, masked items hidden, the teacher detached.
+
+    Args:
+        student_logits: shape [*batch, classes]. Receives gradient.
+        teacher_logits: same shape. Detached.
+        temperature: above 0.
+        mask: shape [*batch], True where the item counts.
+
+    Returns:
+        Student and teacher log-probabilities, shape [*batch, classes], float32 or float64.
+    """
+    check_same_shape(student_logits, teacher_logits, "logits")
+    check_positive("temperature", temperature)
+    student = log_probabilities(hide_masked(student_logits, mask), temperature)
+    teacher = log_probabilities(hide_masked(teacher_logits.detach(), mask), temperature)
+    return student, teacher

@@ -1,0 +1,1 @@
+"""Losses from the class scores alone."""

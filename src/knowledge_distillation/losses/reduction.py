@@ -1,0 +1,46 @@
+"""The only place where values per item become one number."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from knowledge_distillation.errors import ConfigError, ShapeError
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def reduce(values: Tensor, *, mask: Tensor | None, reduction: Reduction) -> Tensor:
+    """Reduce one value per item to the asked form.
+
+    Args:
+        values: one value per item, shape [*items].
+        mask: True (or 1) where the item counts, shape [*items]; None counts all of them.
+        reduction: "mean" over the items that count (0 when none counts), "sum" over them,
+            or "none": the values themselves, with 0 at masked items.
+
+    Returns:
+        A scalar, or [*items] for "none".
+
+    Raises:
+        ConfigError: if `reduction` is another word.
+        ShapeError: if the mask has another shape than the items.
+    """
+    if reduction not in get_args(Reduction):
+        raise ConfigError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
+    if mask is not None:
+        if mask.shape != values.shape:
+            raise ShapeError(
+                f"mask must have one entry per item, shape {tuple(values.shape)}, got {tuple(mask.shape)}: "
+                "it would be broadcast and weigh the wrong items. Pass a mask without the class axis."
+            )
+        values = torch.where(mask.bool(), values, torch.zeros_like(values))
+    if reduction == "none":
+        return values
+    total = values.sum()
+    if reduction == "sum":
+        return total
+    count = values.numel() if mask is None else mask.bool().sum().clamp(min=1)
+    return total / count

@@ -1,0 +1,1 @@
+"""Losses for numbers and for independent labels."""

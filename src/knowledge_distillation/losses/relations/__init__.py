@@ -1,0 +1,1 @@
+"""Losses from how samples relate to each other."""

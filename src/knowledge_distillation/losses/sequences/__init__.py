@@ -1,0 +1,1 @@
+"""Losses for language models and other sequences."""

@@ -1,0 +1,85 @@
+"""Forward Kullback-Leibler divergence, KL(teacher || student)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from knowledge_distillation.losses.divergence import kl_of_log_probs
+from knowledge_distillation.losses.facts import Facts, Paper
+from knowledge_distillation.losses.inputs import check_positive, paired_log_probabilities
+from knowledge_distillation.losses.loss import Loss
+from knowledge_distillation.losses.reduction import Reduction, reduce
+
+
+def forward_kl(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float = 1.0,
+    mask: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Forward KL divergence, KL(teacher || student): the student must cover all the teacher's mass.
+
+    sum over classes of p_t * (log p_t - log p_s), with p = softmax(logits / temperature).
+
+    When: the default for language models and any place where missing a mode of the teacher is worse
+    than spreading too wide.
+
+    Args:
+        student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
+        teacher_logits: same shape. Detached inside.
+        temperature: softening, > 0, dimensionless; 1 to 20 in the papers. No factor of the squared
+            temperature is applied here: `kd` does that.
+        mask: shape [*batch], True where the item counts; None counts all.
+        reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
+
+    Returns:
+        Nats: a scalar, or [*batch] for "none". 0 when no item counts.
+
+    Raises:
+        ShapeError: if the shapes differ, or the mask does not match the items.
+        ConfigError: if temperature is not a positive finite number, or reduction is unknown.
+
+    Example:
+        >>> import torch
+        >>> teacher = torch.tensor([[2.0, 0.0, 0.0]])
+        >>> student = torch.tensor([[1.0, 0.0, 0.0]])
+        >>> round(forward_kl(student, teacher).item(), 3)
+        0.099
+
+    Reference: Kullback, Leibler (1951); as a distillation loss Hinton, Vinyals, Dean (2015),
+        arXiv:1503.02531, eq. 1-2.
+
+    Differs: some language-model code (DistiLLM, MiniLLM, torchtune) calls the cross-entropy
+        -sum p_t * log p_s by this name. It has the same gradient but is not 0 at equality;
+        here it is `soft_cross_entropy`.
+    """
+    student, teacher = paired_log_probabilities(student_logits, teacher_logits, temperature=temperature, mask=mask)
+    return reduce(kl_of_log_probs(teacher, student), mask=mask, reduction=reduction)
+
+
+class ForwardKL(Loss):
+    """`forward_kl` as a module; see there for shapes, units and sources."""
+
+    facts = Facts(
+        families=("sequences", "logits"),
+        signal="logits",
+        paper=Paper(
+            title="On Information and Sufficiency",
+            authors="Kullback, Leibler",
+            year=1951,
+            venue="Annals of Mathematical Statistics",
+        ),
+        same_classes=True,
+    )
+
+    def __init__(self, temperature: float = 1.0, *, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        self.temperature = check_positive("temperature", temperature)
+        self.reduction: Reduction = reduction
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        return forward_kl(
+            student_logits, teacher_logits, temperature=self.temperature, mask=mask, reduction=self.reduction
+        )

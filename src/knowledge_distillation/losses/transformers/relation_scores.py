@@ -1,0 +1,55 @@
+"""Scaled dot products between the tokens of one sequence, split into heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from knowledge_distillation.errors import ConfigError, ShapeError
+from knowledge_distillation.losses.embeddings.dot_products import dot_products
+from knowledge_distillation.losses.inputs import full_precision, hide_masked
+
+
+def check_heads(name: str, heads: int) -> int:
+    """Return `heads` if it is a whole number above 0, else raise ConfigError naming it."""
+    if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1:
+        raise ConfigError(f"{name} must be a whole number above 0, got {heads!r}.")
+    return heads
+
+
+def check_queries_keys_values(side: str, parts: Sequence[Tensor]) -> None:
+    """Raise ShapeError unless `parts` are queries, keys and values, each [N, L, width]."""
+    if len(parts) != 3 or any(part.dim() != 3 for part in parts):
+        raise ShapeError(
+            f"{side} must be the queries, keys and values of one layer, three tensors of shape [N, L, width], got "
+            f"{[tuple(part.shape) for part in parts]}. Join the heads of a [N, heads, L, size] tensor first."
+        )
+
+
+def relation_scores(left: Tensor, right: Tensor, *, heads: int, mask: Tensor | None) -> Tensor:
+    """Scores left . right / sqrt(head size) between all tokens, for each head.
+
+    Args:
+        left: shape [N, L, width]; masked tokens may hold anything.
+        right: same shape.
+        heads: number of equal parts that the width is cut into.
+        mask: tokens, shape [N, L], or None.
+
+    Returns:
+        shape [N, heads, L, L], float32 or float64.
+    """
+    if left.shape != right.shape or left.shape[-1] % heads:
+        raise ShapeError(
+            f"{heads} heads need two tensors of one shape [N, L, width] with a width that {heads} divides, got "
+            f"{tuple(left.shape)} and {tuple(right.shape)}. Choose a number of heads that divides both widths."
+        )
+    queries, keys = _split_heads(left, heads, mask), _split_heads(right, heads, mask)
+    return dot_products(queries, keys) / math.sqrt(queries.shape[-1])
+
+
+def _split_heads(tokens: Tensor, heads: int, mask: Tensor | None) -> Tensor:
+    samples, length, width = tokens.shape
+    parts = full_precision(hide_masked(tokens, mask)).reshape(samples, length, heads, width // heads)
+    return parts.transpose(1, 2)

@@ -1,0 +1,1 @@
+"""Recipes: YAML files, one per result, and their reader. A recipe is data, never code."""

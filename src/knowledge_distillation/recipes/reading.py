@@ -1,0 +1,163 @@
+"""Read a recipe file into checked, plain data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from knowledge_distillation.errors import ConfigError, nearest
+
+LARGEST_FILE = 1_000_000
+TRAINER_KEYS = (
+    "precision", "accelerator", "devices", "strategy", "num_nodes",
+    "accumulate_grad_batches", "gradient_clip_val", "deterministic",
+)  # fmt: skip
+TRAINING_KEYS = (
+    "max_epochs", "optimizer", "learning_rate", "schedule", "warm_up_epochs", "adapter", "temperature", "seed",
+    "track", "directory", "trainer", *TRAINER_KEYS,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One run as plain data: the five sections of a recipe file.
+
+    Attributes:
+        student: {"name": ..., settings}; "weights" names a safetensors file to start from.
+        data: {"name": ..., settings}.
+        teacher: {"name": ..., settings}; "weights" names a safetensors file, or "train" says how to train it
+            first: training keys, plus "data" with settings that replace the data section's.
+        objective: a name, or named terms.
+        training: what `distill` takes, and the commonest Trainer arguments.
+        description: one line for `kd list recipes`.
+    """
+
+    student: dict[str, Any]
+    data: dict[str, Any]
+    teacher: dict[str, Any] | None = None
+    objective: Any = "kd"
+    training: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number, as JSON does, and refuses duplicate keys and aliases."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ConfigError(
+                "A recipe must not use YAML aliases (*name): they can expand without bound. Write values out."
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = {str(key) for key in keys if keys.count(key) > 1}
+        if repeated:
+            raise ConfigError(f"A recipe names {sorted(repeated)} twice; the second would silently win.")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def shipped() -> dict[str, Path]:
+    """Recipes that come with the package, by name."""
+    folder = Path(str(resources.files(__package__)))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe by the name of a shipped one or by path.
+
+    Args:
+        name: such as "digits" or "my_recipe.yaml".
+        overrides: "a.b=value" each; the value is YAML.
+
+    Raises:
+        ConfigError: if there is no such recipe, it is no plain YAML, or a key is unknown.
+    """
+    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else shipped().get(str(name))
+    if path is None:
+        raise ConfigError(
+            f"There is no recipe named {str(name)!r}. {nearest(str(name), shipped())} Or give a path to a .yaml file."
+        )
+    if not path.is_file():
+        raise ConfigError(f"There is no recipe file {path}. Shipped recipes: {', '.join(shipped())}.")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ConfigError(f"The recipe {path} is larger than {LARGEST_FILE} bytes; that is no recipe.")
+    content = _parse(path.read_text(encoding="utf-8"), str(path))
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"The recipe {path} must hold sections (teacher, student, data, ...), got {type(content).__name__}."
+        )
+    for override in overrides:
+        _override(content, override)
+    return check_recipe(content, str(path))
+
+
+def check_recipe(content: Mapping[str, Any], source: str) -> Recipe:
+    """Check keys and forms of all sections.
+
+    Raises:
+        ConfigError: naming the section and the key.
+    """
+    _known(content, [entry.name for entry in fields(Recipe)], source)
+    for section in ("student", "data"):
+        if section not in content:
+            raise ConfigError(f"{source} lacks the section {section!r}.")
+    for section in ("student", "data", "teacher"):
+        value = content.get(section)
+        if isinstance(value, str):
+            content = {**content, section: {"name": value}}
+        elif value is not None and (not isinstance(value, dict) or not isinstance(value.get("name"), str)):
+            raise ConfigError(f"{source}: {section} must be a name, or a mapping with 'name'; got {value!r}.")
+    training = content.get("training") or {}
+    if not isinstance(training, dict):
+        raise ConfigError(f"{source}: training must be a mapping, got {training!r}.")
+    _known(training, TRAINING_KEYS, f"{source}: training")
+    teacher = content.get("teacher")
+    if teacher and "train" in teacher:
+        if not isinstance(teacher["train"], dict):
+            raise ConfigError(f"{source}: teacher.train must be a mapping, got {teacher['train']!r}.")
+        _known(teacher["train"], (*TRAINING_KEYS, "data"), f"{source}: teacher.train")
+    return Recipe(**{**content, "training": training})
+
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source} is no plain YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source} is nested too deeply to be a recipe.") from None
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set takes a.b=value, got {override!r}.")
+    place = content
+    *sections, last = path.split(".")
+    for section in sections:
+        if isinstance(place.get(section), str):
+            place[section] = {"name": place[section]}
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {override}: {section!r} holds a value, not a section.")
+    place[last] = _parse(text, f"--set {override}")
+
+
+def _known(content: Mapping[str, Any], known: Iterable[str], source: str) -> None:
+    names = list(known)
+    for key in content:
+        if key not in names:
+            raise ConfigError(f"{source} has an unknown key {key!r}. {nearest(str(key), names)}")

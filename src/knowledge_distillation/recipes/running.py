@@ -1,0 +1,152 @@
+"""Run a recipe: make its models and data by name, train the teacher where it asks for that, distil."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_model
+from torch import nn
+
+from knowledge_distillation.domains.catalogue import build_data, build_model
+from knowledge_distillation.domains.data import Data
+from knowledge_distillation.errors import CheckpointError, ConfigError
+from knowledge_distillation.recipes.reading import TRAINER_KEYS, Recipe
+from knowledge_distillation.run import Run, distill
+
+logger = logging.getLogger(__name__)
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    directory: str | Path | None = None,
+    resume: str | None = None,
+    own: Mapping[str, Any] | None = None,
+) -> Run:
+    """Train a student as the recipe says.
+
+    Args:
+        recipe: from `read_recipe`.
+        directory: where to write; wins over the recipe's own.
+        resume: "auto" or a checkpoint's path.
+        own: the user's models and data sets by name; see `own_names`.
+
+    Raises:
+        ConfigError: if a name or a setting is wrong.
+        CheckpointError: if weights are missing or do not fit.
+    """
+    extra = own or {}
+    training = dict(recipe.training)
+    home = Path(directory or training.pop("directory", None) or _next_directory())
+    training.pop("directory", None)
+    seed = training.get("seed", 0)
+    data = _data(recipe.data, extra)
+    torch.manual_seed(seed)
+    student = _model(recipe.student, data, extra)
+    teacher = None if recipe.teacher is None else _teacher(recipe, data, extra, home, seed, resume)
+    run = distill(
+        teacher,
+        student,
+        data.train,
+        data.validation,
+        objective=recipe.objective,
+        directory=home,
+        resume=resume,
+        **_arguments(training),
+    )
+    resolved = {
+        name: getattr(recipe, name) for name in ("description", "teacher", "student", "data", "objective", "training")
+    }
+    (home / "recipe.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+    return run
+
+
+def own_names(file: str | Path) -> dict[str, Any]:
+    """Models and data sets from a Python file that the user named: every public function and class in it.
+
+    The file is run, so it must be the user's own. Nothing is ever run that only a recipe names.
+
+    Raises:
+        ConfigError: if the file is missing or fails.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"--module {path}: there is no such file.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--module {path} must be a Python file ending in .py.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"--module {path} failed: {type(error).__name__}: {error}") from error
+    return {name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
+
+
+def _teacher(
+    recipe: Recipe, data: Data, extra: Mapping[str, Any], home: Path, seed: int, resume: str | None
+) -> nn.Module:
+    spec = dict(recipe.teacher or {})
+    plan = spec.pop("train", None)
+    trained = home / "teacher" / "student.safetensors"
+    if plan is not None and resume and trained.is_file():
+        spec["weights"], plan = str(trained), None
+    teacher = _model(spec, data, extra)
+    if plan is not None:
+        plan = dict(plan)
+        teaching = _data({**recipe.data, **plan.pop("data", {})}, extra)
+        logger.info("training the teacher %s first", spec["name"])
+        plan.setdefault("seed", seed)
+        run = distill(
+            None,
+            teacher,
+            teaching.train,
+            teaching.validation,
+            objective="labels",
+            directory=home / "teacher",
+            **_arguments(plan),
+        )
+        logger.info("teacher: %s", ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()))
+    elif "weights" not in spec:
+        logger.warning("The teacher %s has neither weights nor a train section: it is untrained.", spec["name"])
+    return teacher
+
+
+def _model(spec: Mapping[str, Any], data: Data, extra: Mapping[str, Any]) -> nn.Module:
+    settings = {key: value for key, value in spec.items() if key not in ("name", "weights")}
+    model = build_model(spec["name"], data.facts, settings, extra)
+    weights = spec.get("weights")
+    if weights is not None:
+        try:
+            load_model(model, weights)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise CheckpointError(f"The weights {weights} cannot be loaded into {spec['name']}: {error}") from error
+    return model
+
+
+def _data(spec: Mapping[str, Any], extra: Mapping[str, Any]) -> Data:
+    data = build_data(spec["name"], {key: value for key, value in spec.items() if key != "name"}, extra)
+    if not isinstance(data, Data):
+        raise ConfigError(f"The data set {spec['name']!r} must return a domains.data.Data, got {type(data).__name__}.")
+    return data
+
+
+def _arguments(training: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = dict(training)
+    trainer = dict(arguments.pop("trainer", None) or {})
+    trainer.update({key: arguments.pop(key) for key in TRAINER_KEYS if key in arguments})
+    return {**arguments, "trainer": trainer}
+
+
+def _next_directory() -> Path:
+    number = 1
+    while (path := Path("runs") / f"run-{number:03d}").exists():
+        number += 1
+    return path

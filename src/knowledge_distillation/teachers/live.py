@@ -1,0 +1,95 @@
+"""A live teacher: a module that answers during training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from knowledge_distillation.capture.adapters import Adapter, auto
+from knowledge_distillation.capture.reader import Reader
+from knowledge_distillation.signals import Signals
+
+
+class LiveTeacher:
+    """Ask a module for its signals on every batch, frozen: eval mode, no gradient, nothing written on it.
+
+    Args:
+        model: the teacher. Its parameters, buffers and `requires_grad` flags are left as they are; train or eval
+            mode is eval between `prepare` and `release`, then what it was.
+        adapter: (model, batch, temperature) -> Signals.
+        temperature: handed to the adapter; > 0.
+    """
+
+    def __init__(self, model: nn.Module, *, adapter: Adapter = auto, temperature: float = 1.0) -> None:
+        self.model = model
+        self.adapter = adapter
+        self.temperature = temperature
+        self._modes: list[tuple[nn.Module, bool]] = []
+        self._reader: Reader | None = None
+        self._dtype: torch.dtype | None = None
+        self._device_type = "cpu"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the class name and every parameter and buffer, in order."""
+        digest = hashlib.sha256(type(self.model).__qualname__.encode())
+        for name, tensor in self.model.state_dict().items():
+            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def prepare(self, device: torch.device) -> None:
+        """Move to the device, freeze in eval mode."""
+        self.model.to(device)
+        self._device_type = device.type
+        if not self._modes:
+            self._modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        self._dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), None)
+
+    def signals(self, batch: Any, wanted: Sequence[str] = ("logits",)) -> Signals:
+        """What the model says about a batch, without gradient; ends after the last wanted module where it can."""
+        reader = self._reader
+        if reader is None or reader.wanted != wanted:
+            self._detach()
+            reader = self._reader = Reader(
+                self.model,
+                self.adapter,
+                temperature=self.temperature,
+                wanted=tuple(wanted),
+                whose="teacher",
+                stop_early=True,
+            )
+            reader.attach()
+        with torch.no_grad():
+            if self._dtype is not None and not torch.is_autocast_enabled(self._device_type):
+                batch = _cast(batch, self._dtype)
+            return reader.read(batch)
+
+    def release(self) -> None:
+        """Take hooks off and give every module its own mode back."""
+        self._detach()
+        for module, mode in self._modes:
+            module.training = mode
+        self._modes = []
+
+    def _detach(self) -> None:
+        if self._reader is not None:
+            self._reader.detach()
+            self._reader = None
+
+
+def _cast(batch: Any, dtype: torch.dtype) -> Any:
+    """The same batch with floating tensors in the teacher's own precision (a student may train in true bf16)."""
+    if isinstance(batch, Tensor):
+        return batch.to(dtype) if batch.is_floating_point() else batch
+    if isinstance(batch, Mapping):
+        return {key: _cast(value, dtype) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return [_cast(entry, dtype) for entry in batch]
+    return batch

@@ -1,0 +1,1 @@
+"""Training: one Lightning module and what it needs around it."""

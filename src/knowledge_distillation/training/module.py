@@ -1,0 +1,290 @@
+"""The one Lightning module: ask the teacher, ask the student, minimise the objective."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from knowledge_distillation.capture.adapters import Adapter, adapter_pair, check_normalised
+from knowledge_distillation.capture.reader import Reader
+from knowledge_distillation.errors import ConfigError, ModelContractError, NonFiniteError
+from knowledge_distillation.losses.inputs import check_positive
+from knowledge_distillation.objective import Objective, as_objective
+from knowledge_distillation.signals import Signals
+from knowledge_distillation.teachers import Teacher, as_teacher
+from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
+from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
+from knowledge_distillation.training.random_state import random_state, restore_random_state
+from knowledge_distillation.training.schedules import ScheduleFactory, check_schedule, make_schedule
+
+
+class WholeLoader:
+    """One named validation loader, handed to Lightning as a loader of one batch, itself: the pipeline walks it."""
+
+    def __init__(self, name: str, loader: Any) -> None:
+        self.name = name
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[WholeLoader]:
+        yield self
+
+    def __len__(self) -> int:
+        return 1
+
+
+class DistillationModule(LightningModule):
+    """Distil a teacher into a student with any `lightning.Trainer` and any of its strategies.
+
+    The student (as `student_model`) and the objective's learned parts are sub-modules: they are trained, moved and
+    saved. The teacher is not: it enters no optimiser, no checkpoint and no DDP wrapper.
+
+    Args:
+        student: the module to train, in place.
+        teacher: an nn.Module, a `Teacher`, or None for an objective without teacher terms.
+        objective: a preset ("kd", "soft", "labels"), a loss name, a loss, or named terms.
+        optimizer: name, mapping with "name", or torch.optim class; see `make_optimizer`.
+        learning_rate: > 0.
+        schedule: name or callable; see `make_schedule`.
+        warm_up_epochs: epochs of warm-up for the schedule, >= 0.
+        adapter: "auto", "original", a callable (model, batch, temperature) -> Signals, or (student's, teacher's).
+        temperature: handed to the adapters, > 0. The losses have their own.
+        train_loader: optional; otherwise give it to `Trainer.fit`.
+        val_loaders: name -> loader; each is scored whole by the pipeline and logged under its name. Loaders given
+            to `Trainer.fit` instead are walked batch by batch, and the objective is logged as "val_<component>".
+        pipeline: scores the student; default: accuracy.
+        gradient_norm: order of the gradient norms to log (2.0 for the original's), or None for none.
+
+    Raises:
+        ConfigError: if an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: Teacher | nn.Module | None,
+        objective: Any = "kd",
+        *,
+        optimizer: str | OptimizerFactory | Mapping[str, Any] = "adamw",
+        learning_rate: float = 1e-3,
+        schedule: str | ScheduleFactory = "",
+        warm_up_epochs: float = 0.0,
+        adapter: str | Adapter | tuple[Adapter, Adapter] = "auto",
+        temperature: float = 1.0,
+        train_loader: Iterable[Any] | None = None,
+        val_loaders: Mapping[str, Any] | None = None,
+        pipeline: InferencePipeline | None = None,
+        gradient_norm: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(student, nn.Module):
+            raise ConfigError(f"student must be an nn.Module, got {type(student).__name__}.")
+        if teacher is student:
+            raise ConfigError(
+                "teacher and student are the same object: the student would learn from itself. Pass a copy."
+            )
+        if not any(parameter.requires_grad for parameter in student.parameters()):
+            raise ConfigError("The student has no trainable parameter, so nothing would change. Unfreeze some.")
+        self.student_model = student
+        self.objective: Objective = as_objective(objective)
+        self.temperature = check_positive("temperature", temperature)
+        self.learning_rate = check_positive("learning_rate", learning_rate)
+        check_optimizer(optimizer)
+        check_schedule(schedule)
+        self.optimizer, self.schedule, self.warm_up_epochs = optimizer, schedule, warm_up_epochs
+        student_adapter, teacher_adapter = adapter_pair(adapter)
+        self._teacher: Teacher | None = None
+        if teacher is not None:
+            self._teacher = as_teacher(teacher, adapter=teacher_adapter, temperature=self.temperature)
+        elif self.objective.needs_teacher:
+            raise ConfigError(
+                "The objective has teacher terms but there is no teacher. Pass one, or use objective='labels'."
+            )
+        self.train_loader = train_loader
+        self.val_loaders = dict(val_loaders or {})
+        self.pipeline = pipeline or (AccuracyPipeline(student_adapter) if self.val_loaders else None)
+        if self.pipeline is not None:
+            check_pipeline(self.pipeline)
+        self.gradient_norm = gradient_norm
+        self.scores: dict[str, float] = {}
+        """The latest score of every validation loader, by name."""
+        self._asks_teacher = self.objective.needs_teacher
+        self._teacher_wanted = self.objective.wanted("teacher")
+        self._reader = Reader(
+            student, student_adapter, temperature=self.temperature, wanted=self.objective.wanted("student")
+        )
+        self._has_schedules = any(term.schedule or term.temperature for term in self.objective.terms.values())
+        self._inspected = False
+        self._loss_sum: Tensor | None = None
+        self._loss_count = 0
+        self._saved_random_state: dict[str, Any] | None = None
+
+    # -- signals ---------------------------------------------------------------------------------------------------
+
+    def forward(self, batch: Any) -> Signals:
+        """The student's signals on one batch, with graph."""
+        return self._reader.read(batch)
+
+    def distillation_loss(self, batch: Any, *, monitors: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective on one batch: the total, and every unweighted component by name."""
+        teacher = None
+        if self._asks_teacher and self._teacher is not None:
+            teacher = self._teacher.signals(batch, self._teacher_wanted)
+        student = self(batch)
+        if not self._inspected:
+            self._inspect(student, teacher)
+        progress = self._progress() if self._has_schedules else 0.0
+        total, components = self.objective(student, teacher, progress=progress, monitors=monitors)
+        return total, components
+
+    def _inspect(self, student: Signals, teacher: Signals | None) -> None:
+        """Look at the first batch once: given probabilities must be probabilities, scores must fit and be finite."""
+        for whose, signals in (("student", student), ("teacher", teacher)):
+            if signals is None:
+                continue
+            complaint = check_normalised(signals, whose)
+            if complaint:
+                warnings.warn(complaint, stacklevel=2)
+            if signals.logits is not None and bool(torch.isnan(signals.logits).any()):
+                raise NonFiniteError(
+                    f"The {whose}'s logits hold NaN on the first batch; the loss would be NaN from here on."
+                )
+        self._inspected = True
+
+    def _progress(self) -> float:
+        return min(1.0, self.trainer.global_step / max(1, self.trainer.estimated_stepping_batches))
+
+    # -- Lightning -------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        logs = self._logs_at(batch_idx)
+        total, components = self.distillation_loss(batch, monitors=logs)
+        detached = total.detach()
+        self._loss_sum = detached if self._loss_sum is None else self._loss_sum + detached
+        self._loss_count += 1
+        if logs:
+            self._log_step(detached, components)
+        return total
+
+    def _logs_at(self, batch_idx: int) -> bool:
+        trainer = self.trainer
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return batch_idx == 0 or trainer.is_last_batch or (batch_idx + 1) % max(1, every) == 0
+
+    def _log_step(self, total: Tensor, components: Mapping[str, Any]) -> None:
+        if not bool(torch.isfinite(total)):
+            raise NonFiniteError(
+                f"The training loss is {float(total)} at step {self.trainer.global_step}; components: "
+                + ", ".join(f"{name} {torch.as_tensor(value).item():.4g}" for name, value in components.items())
+                + ". Lower the learning rate, use bf16 or 32-bit precision, or look for bad samples."
+            )
+        values = {name: value.detach() if isinstance(value, Tensor) else value for name, value in components.items()}
+        self.log_dict({**values, "train_final_loss": total}, on_step=True, on_epoch=False, prog_bar=True, batch_size=1)
+
+    def on_train_epoch_end(self) -> None:
+        if self._loss_sum is not None:
+            mean = self._loss_sum / self._loss_count
+            self.log("train_final_loss_epoch", mean, batch_size=1, sync_dist=self.trainer.world_size > 1)
+        self._loss_sum, self._loss_count = None, 0
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if isinstance(batch, WholeLoader):
+            self._score_whole(batch)
+            return
+        total, components = self.distillation_loss(batch)
+        values = {f"val_{name}": value for name, value in components.items()}
+        self.log_dict({**values, "val_final_loss": total}, on_step=False, on_epoch=True, sync_dist=True, prog_bar=True)
+
+    def _score_whole(self, whole: WholeLoader) -> None:
+        if self.pipeline is None:
+            raise ModelContractError("There are validation loaders but no inference pipeline to score them.")
+        value = 0.0
+        if self.trainer.is_global_zero:
+            value = score(self.pipeline, self.student_model, whole.loader, whole.name)
+        if self.trainer.world_size > 1:
+            value = self.trainer.strategy.broadcast(value)
+        self.scores[whole.name] = value
+        self.log(whole.name, value, prog_bar=True, batch_size=1, add_dataloader_idx=False)
+
+    def train_dataloader(self) -> Any:
+        return self.train_loader
+
+    def val_dataloader(self) -> Any:
+        return [WholeLoader(name, loader) for name, loader in self.val_loaders.items()]
+
+    def configure_optimizers(self) -> Any:
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = make_optimizer(self.optimizer, parameters, learning_rate=self.learning_rate)
+        epochs = self.trainer.max_epochs or 1
+        needs_steps = self.schedule not in ("", "linear_decay_with_warm_up", "cosine_anneal")
+        schedule = make_schedule(
+            self.schedule,
+            optimizer,
+            max_epochs=max(1, epochs),
+            total_steps=int(self.trainer.estimated_stepping_batches) if needs_steps else 1,
+            warm_up_epochs=self.warm_up_epochs,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.gradient_norm is None or (self.trainer.global_step + 1) % max(1, self.trainer.log_every_n_steps):  # type: ignore[attr-defined]
+            return
+        norms = {
+            f"grad_{float(self.gradient_norm)}_norm_{name}": parameter.grad.detach().norm(self.gradient_norm)
+            for name, parameter in self.named_parameters()
+            if parameter.grad is not None
+        }
+        if norms:
+            total = torch.stack(list(norms.values())).norm(self.gradient_norm)
+            self.log_dict({**norms, f"grad_{float(self.gradient_norm)}_norm_total": total}, batch_size=1)
+
+    def setup(self, stage: str) -> None:
+        self._inspected = False
+        self._reader.attach()
+
+    def on_fit_start(self) -> None:
+        self._prepare_teacher()
+
+    def on_validation_start(self) -> None:
+        self._prepare_teacher()
+
+    def on_train_epoch_start(self) -> None:
+        self.student_model.train()
+
+    def teardown(self, stage: str) -> None:
+        self._reader.detach()
+        if self._teacher is not None:
+            self._teacher.release()
+            self._teacher_ready = False
+
+    _teacher_ready = False
+
+    def _prepare_teacher(self) -> None:
+        if self._teacher is not None and not self._teacher_ready:
+            self._teacher.prepare(self.device)
+            self._teacher_ready = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["random_state"] = random_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
+        self._saved_random_state = checkpoint.get("random_state")
+
+    def on_train_start(self) -> None:
+        if self._saved_random_state is not None:
+            restore_random_state(self._saved_random_state)
+            self._saved_random_state = None
+
+
+def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The student's and the objective's entries of a state dict.
+
+    The original toolkit's checkpoints also hold the whole teacher ("teacher_model.") and hyperparameters as
+    buffers; both are left out.
+    """
+    return {name: tensor for name, tensor in state.items() if name.startswith(("student_model.", "objective."))}

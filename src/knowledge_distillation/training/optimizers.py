@@ -1,0 +1,69 @@
+"""Optimisers by name: the original toolkit's five, and what users expect today."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import Parameter
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from knowledge_distillation.errors import ConfigError, nearest
+
+OptimizerFactory = Callable[..., Optimizer]
+
+OPTIMIZERS: Mapping[str, OptimizerFactory] = {
+    "adam": Adam,
+    "sgd": SGD,
+    "adam_wav2vec2.0": partial(Adam, betas=(0.9, 0.98), eps=1e-6),
+    "adam_distilBert": partial(Adam, eps=1e-6),
+    "adamW_distilBert": partial(AdamW, betas=(0.9, 0.98), eps=1e-6),
+    "adamw": AdamW,
+    "sgd_momentum": partial(SGD, momentum=0.9, weight_decay=5e-4, nesterov=True),
+}
+
+
+def check_optimizer(optimizer: str | OptimizerFactory | Mapping[str, Any]) -> None:
+    """Raise ConfigError if `make_optimizer` could not build it, without building it."""
+    probe = [Parameter(torch.zeros(1))]
+    make_optimizer(optimizer, probe, learning_rate=1e-3)
+
+
+def make_optimizer(
+    optimizer: str | OptimizerFactory | Mapping[str, Any], parameters: Iterable[Parameter], *, learning_rate: float
+) -> Optimizer:
+    """Build an optimiser over the given parameters.
+
+    Args:
+        optimizer: a name of `OPTIMIZERS`; a mapping with "name" and further settings of that class, such as
+            {"name": "sgd", "momentum": 0.9, "weight_decay": 5e-4}; or any class or callable
+            (parameters, lr=...) -> Optimizer.
+        parameters: what it trains.
+        learning_rate: in the optimiser's own unit, > 0.
+
+    Raises:
+        ConfigError: if the name is unknown or the settings do not fit.
+    """
+    settings: dict[str, Any] = {}
+    if isinstance(optimizer, Mapping):
+        settings = dict(optimizer)
+        optimizer = settings.pop("name", None)
+    if isinstance(optimizer, str):
+        if optimizer not in OPTIMIZERS:
+            raise ConfigError(f"Could not find optimizer {optimizer!r}. {nearest(optimizer, OPTIMIZERS)}")
+        factory = OPTIMIZERS[optimizer]
+    elif callable(optimizer):
+        factory = optimizer
+    else:
+        raise ConfigError(
+            f"optimizer must be a name, a mapping with 'name', or a torch.optim class; got {optimizer!r}. "
+            f"Known: {', '.join(OPTIMIZERS)}."
+        )
+    try:
+        return factory(parameters, lr=learning_rate, **settings)
+    except (TypeError, ValueError) as error:
+        accepted = [name for name in inspect.signature(factory).parameters if name != "params"]
+        raise ConfigError(f"The optimizer cannot be built: {error}. It takes {accepted}.") from error

@@ -1,0 +1,122 @@
+"""Inference pipelines: the original toolkit's protocol for scoring a model, and a default one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from knowledge_distillation.capture.adapters import Adapter, adapter_pair
+from knowledge_distillation.errors import ConfigError, ModelContractError
+
+LOWER_IS_BETTER = ("wer", "cer", "loss", "error", "perplexity", "ppl", "rmse", "mae", "mse", "nll")
+
+
+@runtime_checkable
+class InferencePipeline(Protocol):
+    """Anything that scores a model on a loader. `higher_is_better` (default True) may say which way is up."""
+
+    def run_inference_pipeline(self, model: nn.Module, data_loader: Any) -> dict[str, Any]:
+        """Score the model.
+
+        Args:
+            model: the student, in eval mode, on its training device.
+            data_loader: one validation loader, whole.
+
+        Returns:
+            A dict with "inference_result": one number.
+        """
+
+
+class AccuracyPipeline:
+    """Share of items whose highest logit is at the label: the default where nothing else is given.
+
+    Args:
+        adapter: reads logits and labels from the model and the batch.
+        ignore_index: items with this label do not count.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, adapter: str | Adapter = "auto", ignore_index: int = -100) -> None:
+        self.adapter = adapter_pair(adapter)[0]
+        self.ignore_index = ignore_index
+
+    def run_inference_pipeline(self, model: nn.Module, data_loader: Iterable[Any]) -> dict[str, Any]:
+        """Return {"inference_result": accuracy from 0 to 1, "count": items}.
+
+        Raises:
+            ModelContractError: if batches carry no labels, or no item counts.
+        """
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        training = model.training
+        model.eval()
+        right = torch.zeros((), dtype=torch.long, device=device)
+        seen = torch.zeros((), dtype=torch.long, device=device)
+        with torch.no_grad():
+            for batch in data_loader:
+                signals = self.adapter(model, to_device(batch, device), 1.0)
+                if signals.logits is None or signals.labels is None:
+                    raise ModelContractError(
+                        "Accuracy needs logits and labels, and a validation batch gave none. Yield (inputs, labels), "
+                        "or pass your own inference pipeline."
+                    )
+                counted = signals.labels != self.ignore_index
+                right += ((signals.logits.argmax(dim=-1) == signals.labels) & counted).sum()
+                seen += counted.sum()
+        model.train(training)
+        if int(seen) == 0:
+            raise ModelContractError("The validation loader gave no labelled item, so there is no accuracy to report.")
+        return {"inference_result": int(right) / int(seen), "count": int(seen)}
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with every tensor in its tuples, lists and dicts moved to the device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(to_device(entry, device) for entry in batch) if type(batch) in (tuple, list) else batch
+    return batch
+
+
+def score(pipeline: InferencePipeline, model: nn.Module, data_loader: Any, name: str) -> float:
+    """Run a pipeline and return its number.
+
+    Raises:
+        ModelContractError: if the result is no dict with a numeric "inference_result".
+    """
+    result = pipeline.run_inference_pipeline(model, data_loader)
+    if not isinstance(result, dict) or "inference_result" not in result:
+        given = sorted(map(str, result)) if isinstance(result, dict) else type(result).__name__
+        raise ModelContractError(
+            f"run_inference_pipeline on {name!r} must return a dict with 'inference_result', got {given}: the student "
+            "could be neither scored nor saved as best. Return {'inference_result': number}."
+        )
+    value = result["inference_result"]
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ModelContractError(
+            f"'inference_result' on {name!r} must be one number, got {type(value).__name__}. Reduce it first."
+        ) from error
+
+
+def higher_is_better(pipeline: Any, name: str) -> bool:
+    """Which way the score of this loader improves: what the pipeline says, else what its name suggests, else up."""
+    said = getattr(pipeline, "higher_is_better", None)
+    if said is not None:
+        return bool(said)
+    return not any(word in name.lower() for word in LOWER_IS_BETTER)
+
+
+def check_pipeline(pipeline: Any) -> None:
+    """Raise ConfigError unless the object has a callable `run_inference_pipeline`."""
+    if not callable(getattr(pipeline, "run_inference_pipeline", None)):
+        raise ConfigError(
+            f"The inference pipeline must have a method run_inference_pipeline(model, data_loader); "
+            f"{type(pipeline).__name__} has none."
+        )

@@ -1,0 +1,135 @@
+"""Learning-rate schedules by name: the original toolkit's two (per epoch), and per-step ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, LRScheduler, OneCycleLR
+
+from knowledge_distillation.errors import ConfigError, nearest
+
+Interval = Literal["step", "epoch"]
+ScheduleFactory = Callable[..., tuple[LRScheduler, Interval]]
+# (optimizer, max_epochs=, total_steps=, warm_up_epochs=) -> (scheduler, how often it steps)
+
+
+def linear_decay_with_warm_up(
+    optimizer: Optimizer, *, max_epochs: int, total_steps: int, warm_up_epochs: float
+) -> tuple[LRScheduler, Interval]:
+    """The original's: epoch e of M with W warm-up epochs gives (e+1)/W, then (M-e)/(M-W), stepped once an epoch."""
+
+    def factor(epoch: int) -> float:
+        if epoch < warm_up_epochs:
+            return (epoch + 1) / max(1, warm_up_epochs)
+        return max(0.0, (max_epochs - epoch) / max(1, max_epochs - warm_up_epochs))
+
+    return LambdaLR(optimizer, factor), "epoch"
+
+
+def cosine_anneal(
+    optimizer: Optimizer, *, max_epochs: int, total_steps: int, warm_up_epochs: float
+) -> tuple[LRScheduler, Interval]:
+    """The original's: cosine from the learning rate to 1e-6 over 9 epochs, then a restart, stepped once an epoch.
+
+    A learning rate below 1e-5 anneals to a tenth of itself: the original's fixed floor made small rates rise.
+    """
+    floor = min(1e-6, 0.1 * min(group["lr"] for group in optimizer.param_groups))
+    return CosineAnnealingWarmRestarts(optimizer, T_0=9, T_mult=1, eta_min=floor), "epoch"
+
+
+def linear(
+    optimizer: Optimizer, *, max_epochs: int, total_steps: int, warm_up_epochs: float
+) -> tuple[LRScheduler, Interval]:
+    """Linear warm-up from 0, then linear decay to 0, stepped once an optimiser step."""
+    return _by_step(optimizer, max_epochs, total_steps, warm_up_epochs, lambda share: 1.0 - share)
+
+
+def cosine(
+    optimizer: Optimizer, *, max_epochs: int, total_steps: int, warm_up_epochs: float
+) -> tuple[LRScheduler, Interval]:
+    """Linear warm-up from 0, then half a cosine to 0, stepped once an optimiser step."""
+    return _by_step(
+        optimizer, max_epochs, total_steps, warm_up_epochs, lambda share: (1 + math.cos(math.pi * share)) / 2
+    )
+
+
+def constant(
+    optimizer: Optimizer, *, max_epochs: int, total_steps: int, warm_up_epochs: float
+) -> tuple[LRScheduler, Interval]:
+    """Linear warm-up from 0, then constant, stepped once an optimiser step."""
+    return _by_step(optimizer, max_epochs, total_steps, warm_up_epochs, lambda share: 1.0)
+
+
+def one_cycle(
+    optimizer: Optimizer, *, max_epochs: int, total_steps: int, warm_up_epochs: float
+) -> tuple[LRScheduler, Interval]:
+    """Smith's 1cycle (arXiv:1708.07120): up to the learning rate, then far below it, stepped once an optimiser step."""
+    share = warm_up_epochs / max_epochs if warm_up_epochs else 0.3
+    peak = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, max_lr=peak, total_steps=total_steps, pct_start=share), "step"
+
+
+def _by_step(
+    optimizer: Optimizer, max_epochs: int, total_steps: int, warm_up_epochs: float, after: Callable[[float], float]
+) -> tuple[LRScheduler, Interval]:
+    warm_up = round(total_steps * warm_up_epochs / max_epochs)
+
+    def factor(step: int) -> float:
+        if step < warm_up:
+            return (step + 1) / (warm_up + 1)
+        return after(min(1.0, (step - warm_up) / max(1, total_steps - warm_up)))
+
+    return LambdaLR(optimizer, factor), "step"
+
+
+SCHEDULES: Mapping[str, ScheduleFactory | None] = {
+    "": None,
+    "linear_decay_with_warm_up": linear_decay_with_warm_up,
+    "cosine_anneal": cosine_anneal,
+    "linear": linear,
+    "cosine": cosine,
+    "constant": constant,
+    "one_cycle": one_cycle,
+}
+PER_EPOCH = ("", "linear_decay_with_warm_up", "cosine_anneal")
+
+
+def check_schedule(schedule: str | ScheduleFactory) -> None:
+    """Raise ConfigError if the schedule's name is unknown."""
+    if not isinstance(schedule, str):
+        if not callable(schedule):
+            raise ConfigError(f"schedule must be a name or a callable, got {schedule!r}. Known: {_known()}.")
+    elif schedule not in SCHEDULES:
+        raise ConfigError(f"Could not find scheduler {schedule!r}. {nearest(schedule, map(repr, SCHEDULES))}")
+
+
+def make_schedule(
+    schedule: str | ScheduleFactory, optimizer: Optimizer, *, max_epochs: int, total_steps: int, warm_up_epochs: float
+) -> dict[str, Any] | None:
+    """Lightning's scheduler configuration, or None for a constant learning rate.
+
+    Args:
+        schedule: a name of `SCHEDULES`, or a callable with the signature of its entries.
+        optimizer: what it steers.
+        max_epochs: planned epochs, >= 1.
+        total_steps: planned optimiser steps, >= 1.
+        warm_up_epochs: epochs of warm-up; a fraction is possible for per-step schedules.
+
+    Raises:
+        ConfigError: if the name is unknown.
+    """
+    check_schedule(schedule)
+    factory = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
+    if factory is None:
+        return None
+    scheduler, interval = factory(
+        optimizer, max_epochs=max_epochs, total_steps=total_steps, warm_up_epochs=warm_up_epochs
+    )
+    return {"scheduler": scheduler, "interval": interval, "frequency": 1}
+
+
+def _known() -> str:
+    return ", ".join(map(repr, SCHEDULES))

@@ -1,0 +1,132 @@
+"""Experiment tracking by name, through Lightning's own loggers. Keys stay out of every message."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from knowledge_distillation.errors import ConfigError, DistillationError, MissingExtraError, nearest
+
+
+def csv_logger(directory: Path) -> CSVLogger:
+    """`metrics.csv` in the directory. A file from an earlier, interrupted part of the run is kept beside it."""
+    earlier = directory / "metrics.csv"
+    if earlier.exists():
+        number = 1 + len(list(directory.glob("metrics.*.csv")))
+        earlier.rename(directory / f"metrics.{number}.csv")
+    logger = CSVLogger(directory, name="", version="")
+    with warnings.catch_warnings():
+        # Lightning fears for earlier metrics in the folder; they have just been put aside.
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        _ = logger.experiment
+    return logger
+
+
+def trackers(names: Iterable[str], directory: Path, experiment: str) -> list[Logger]:
+    """Loggers by name: "tensorboard", "comet", "wandb", "mlflow".
+
+    Each reads its key from where its own library does (COMET_API_KEY, WANDB_API_KEY, MLFLOW_TRACKING_URI).
+
+    Raises:
+        ConfigError: if a name is unknown.
+        MissingExtraError: if the library is not installed; names the extra.
+    """
+    return [_one(name, directory, experiment) for name in names]
+
+
+def _one(name: str, directory: Path, experiment: str) -> Logger:
+    if name not in TRACKERS:
+        raise ConfigError(f"There is no tracker named {name!r}. {nearest(name, TRACKERS)}")
+    package, make = TRACKERS[name]
+    _require(package, extra=name)
+    return make(directory, experiment)
+
+
+TRACKERS: Mapping[str, tuple[str, Callable[[Path, str], Logger]]] = {
+    "tensorboard": (
+        "tensorboard",
+        lambda directory, experiment: TensorBoardLogger(directory, name="tensorboard", version=""),
+    ),
+    "comet": (
+        "comet_ml",
+        lambda directory, experiment: _comet(os.environ.get("COMET_API_KEY"), None, None, experiment),
+    ),
+    "wandb": ("wandb", lambda directory, experiment: WandbLogger(name=experiment, save_dir=directory)),
+    "mlflow": (
+        "mlflow",
+        lambda directory, experiment: MLFlowLogger(experiment_name=experiment, save_dir=str(directory / "mlruns")),
+    ),
+}
+
+
+def comet_from_file(path: str | Path, experiment: str) -> Logger:
+    """A Comet logger from the original toolkit's file of three lines: API key, project name, workspace.
+
+    An empty path reads COMET_API_KEY from the environment instead.
+
+    Raises:
+        ConfigError: if the file is missing or has fewer than three filled lines. The lines are never shown.
+        MissingExtraError: if comet_ml is not installed.
+    """
+    _require("comet_ml", extra="comet")
+    if not str(path):
+        return _comet(os.environ.get("COMET_API_KEY"), None, None, experiment)
+    api_key, project, workspace = read_comet_file(path)
+    return _comet(api_key, project, workspace, experiment)
+
+
+def read_comet_file(path: str | Path) -> tuple[str, str, str]:
+    """The three lines of a Comet file, with line ends of any system stripped."""
+    file = Path(path)
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise ConfigError(
+            f"The Comet file {str(file)!r} cannot be read ({type(error).__name__}). It must hold three lines: API key, "
+            "project name, workspace."
+        ) from None
+    if len(lines) < 3 or not all(lines[:3]):
+        filled = sum(map(bool, lines[:3]))
+        raise ConfigError(
+            f"The Comet file {str(file)!r} must hold three lines: API key, project name, workspace; {filled} of them "
+            "are filled."
+        )
+    return lines[0], lines[1], lines[2]
+
+
+def _comet(api_key: str | None, project: str | None, workspace: str | None, experiment: str) -> Logger:
+    if not api_key:
+        raise ConfigError("Comet needs an API key: set COMET_API_KEY or name the original's three-line file.")
+    failure = None
+    try:
+        return CometLogger(
+            api_key=api_key,
+            project=project,
+            workspace=workspace,
+            name=experiment or None,
+            auto_histogram_weight_logging=True,
+        )
+    except Exception as error:  # the library puts the key into its own messages
+        failure = f"{type(error).__name__}: {error}".replace(api_key, "<key>")
+    raise DistillationError(f"Comet could not be reached or refused the experiment: {failure}")
+
+
+def _require(package: str, *, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(
+            f"Tracking with {extra} needs the package {package}, which is not installed. "
+            f"Run: pip install 'knowledge-distillation-toolkit[{extra}]'"
+        )
+
+
+def log_hyperparameters(loggers: Iterable[Logger], values: Mapping[str, Any] | None) -> None:
+    """Send hyperparameters to every logger; None sends nothing."""
+    for logger in loggers:
+        if values:
+            logger.log_hyperparams(dict(values))

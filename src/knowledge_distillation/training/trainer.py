@@ -1,0 +1,115 @@
+"""A Lightning Trainer with the toolkit's defaults: CSV metrics, last and best checkpoint, progress."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
+
+from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.training.pipelines import higher_is_better
+
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_callback(
+    directory: Path | None, *, metric: str | None, pipeline: Any = None, keep: int = 3
+) -> ModelCheckpoint:
+    """Keep the last checkpoint and the best by validation score; by the mean training loss where nothing validates.
+
+    Args:
+        directory: where to write, or None for Lightning's default beside the logger.
+        metric: the validation loader whose score decides, or None.
+        pipeline: may say `higher_is_better`.
+        keep: how many of the best to keep.
+
+    File names read student-epoch=003-<metric>=0.91234.ckpt.
+    """
+    monitor = metric or "train_final_loss_epoch"
+    better = "max" if metric and higher_is_better(pipeline, metric) else "min"
+    shown = re.sub(r"[^A-Za-z0-9_.-]+", "_", metric) if metric else "train_final_loss"
+    return ModelCheckpoint(
+        dirpath=directory,
+        filename=f"student-epoch={{epoch:03d}}-{shown}={{{monitor}:.5f}}",
+        auto_insert_metric_name=False,
+        monitor=monitor,
+        mode=better,
+        save_top_k=keep,
+        save_last=True,
+        save_on_train_epoch_end=metric is None,
+    )
+
+
+class EpochLines(Callback):
+    """One log line an epoch, where there is no terminal for a progress bar."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        numbers = {name: value for name, value in trainer.callback_metrics.items() if not name.startswith("grad_")}
+        shown = ", ".join(f"{name} {float(value):.4g}" for name, value in numbers.items())
+        logger.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
+
+
+def make_trainer(
+    directory: Path,
+    *,
+    max_epochs: int,
+    loggers: Sequence[Logger],
+    metric: str | None,
+    pipeline: Any,
+    steps_per_epoch: int | None,
+    overrides: Mapping[str, Any],
+) -> Trainer:
+    """Build the Trainer of one run.
+
+    Args:
+        directory: the run's directory.
+        max_epochs: epochs to train.
+        loggers: where metrics go.
+        metric: validation loader that chooses the best checkpoint.
+        pipeline: scores that loader.
+        steps_per_epoch: batches an epoch, where the loader knows; metrics are logged at least once an epoch.
+        overrides: any argument of `lightning.Trainer`; callbacks are added to the toolkit's own.
+
+    Raises:
+        ConfigError: if an override is no argument of the Trainer, or Lightning refuses its value.
+    """
+    settings = dict(overrides)
+    callbacks: list[Callback] = [checkpoint_callback(directory / "checkpoints", metric=metric, pipeline=pipeline)]
+    if settings.get("enable_checkpointing") is False:
+        callbacks = []
+    if settings.get("logger") is not False and loggers:
+        callbacks.append(LearningRateMonitor(logging_interval="step"))
+    if settings.get("enable_progress_bar") is None:
+        settings["enable_progress_bar"] = sys.stderr.isatty() or sys.stdout.isatty()
+        callbacks.append(RichProgressBar(leave=True) if settings["enable_progress_bar"] else EpochLines())
+    given = settings.pop("callbacks", None) or []
+    callbacks += [given] if isinstance(given, Callback) else list(given)
+    defaults: dict[str, Any] = {
+        "max_epochs": max_epochs,
+        "logger": list(loggers) or False,
+        "log_every_n_steps": max(1, min(50, steps_per_epoch or 50)),
+        "enable_model_summary": False,
+        "inference_mode": False,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": str(directory),
+    }
+    return trainer_with({**defaults, **settings, "callbacks": callbacks})
+
+
+def trainer_with(settings: Mapping[str, Any]) -> Trainer:
+    """`lightning.Trainer(**settings)`, with its refusals as ConfigError."""
+    try:
+        return Trainer(**settings)
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        hint = nearest(unknown.group(1), Trainer.__init__.__annotations__) if unknown else ""
+        raise ConfigError(f"The trainer cannot be built: {error}. {hint}") from error
+    except Exception as error:  # Lightning raises its own MisconfigurationException, ValueError and RuntimeError
+        raise ConfigError(f"The trainer cannot be built: {error}") from error

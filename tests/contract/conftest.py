@@ -1,0 +1,83 @@
+"""Each contract test runs in an empty working directory and leaves no global setting behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from knowledge_distillation import kd_training
+from knowledge_distillation.training import tracking
+from tests.contract.comet import FakeComet
+
+SET_BY_LIGHTNING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG", "HOROVOD_FUSION_THRESHOLD")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Lightning warns of an empty list where nothing is validated; test_36 looks for that warning by itself."""
+    item.add_marker(pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero"))
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The empty working directory; random generators and the deterministic flag are put back afterwards."""
+    place = tmp_path / "workplace"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    for name in SET_BY_LIGHTNING:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield place
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture
+def comet(monkeypatch: pytest.MonkeyPatch) -> type[FakeComet]:
+    """Comet as if its library were installed; experiments are kept in `FakeComet.made`."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        tracking.importlib.util, "find_spec", lambda name, *rest: object() if name == "comet_ml" else find(name, *rest)
+    )
+    monkeypatch.setattr(tracking, "CometLogger", FakeComet)
+    monkeypatch.setattr(FakeComet, "made", [])
+    return FakeComet
+
+
+@pytest.fixture
+def comet_file(workplace: Path) -> Path:
+    """The original's three lines: API key, project name, workspace."""
+    path = workplace / "comet.txt"
+    path.write_text("secret-key\nspeech-processing\nmy-team\n")
+    return path
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the front door asks of `lightning.Trainer`; no trainer is built, so any hardware can be asked for."""
+    asked: dict[str, Any] = {}
+
+    def instead(wanted: dict[str, Any]) -> SimpleNamespace:
+        asked.update(wanted)
+        return SimpleNamespace()
+
+    monkeypatch.setattr(kd_training, "trainer_with", instead)
+    return asked
+
+
+@pytest.fixture
+def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that says it has four GPUs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
