@@ -1,7 +1,7 @@
 """Mutation test of the losses: how many deliberate mistakes do the tests notice?
 
 Every loss is broken in several small ways (operators.py), always the same ones, and the tests that concern it are run
-in this process: the laws as hypothesis draws them in the quick profile, the oracles and the golden vectors. A mutant is
+in this process: the laws as hypothesis draws them in the quick profile, the oracles, the companions, the golden vectors and the doctests. A mutant is
 killed when one of them fails. Tests that fail without any change do not count.
 """
 
@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutation.judge import Trial, law_trials, memory_trials, passes, trials_by_file
+from benchmarks.mutation.judge import Trial, companion_trials, example_trials, law_trials, passes, trials_by_file
 from benchmarks.mutation.mutants import Mutant, mutants_of, sample
 from benchmarks.mutation.swap import ROOT, broken
 from benchmarks.report import progress
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if not judges:
             untested.append(str(file.relative_to(LOSSES)))
         trials = [trial for case in judges for trial in law_trials(case)] + golden.get(file, [])
-        trials += memory_trials({case.name for case in judges})
+        trials += companion_trials(sorted({case.name for case in judges})) + example_trials(file)
         trials.sort(key=lambda trial: not trial.name.startswith(("oracle", "golden", "reductions")))
         good = [trial for trial in trials if passes(trial)]
         failing += [trial.name for trial in trials if trial not in good]

@@ -96,7 +96,12 @@ def test_pool_averages_the_positions_that_each_target_covers(before: tuple[int, 
 def test_interpolation_keeps_a_linear_ramp_linear() -> None:
     ramp = torch.arange(4.0)[None, :, None].expand(1, 4, 2)
     projector = projectors.build("interpolate", ramp, torch.zeros(1, 8, 2))
-    torch.testing.assert_close(projector(ramp)[0, 1:-1, 0], (torch.arange(8.0) / 2 - 0.25)[1:-1])
+    expected = (torch.arange(8.0) / 2 - 0.25)[1:-1]
+    torch.testing.assert_close(projector(ramp)[0, 1:-1, 0], expected)
+    image = torch.arange(4.0)[None, None, :, None].expand(1, 1, 4, 4)
+    torch.testing.assert_close(
+        projectors.build("interpolate", image, torch.zeros(1, 1, 8, 8))(image)[0, 0, 1:-1, 3], expected
+    )
 
 
 def identity_weights(projector: nn.Module) -> None:

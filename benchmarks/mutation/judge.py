@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import signal
 import sys
 import warnings
@@ -14,12 +15,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from benchmarks.mutation.swap import module_of
 from tests.laws.case import Case
 from tests.laws.checks import CHECKS, DUTIES, hold
 from tests.laws.collect import all_cases, reasons, title
+from tests.laws.companions import COMPANIONS
 from tests.laws.draws import Draw
 from tests.laws.evaluate import Inapplicable
-from tests.laws.memories import MEMORIES
 from tests.oracles.golden import differences, gather, load, rows
 
 # the likeliest to notice come first; compiling says nothing about the value
@@ -54,8 +56,23 @@ def law_trials(case: Case) -> list[Trial]:
     return [trial(law) for law in LAWS if law not in reasons(case)]
 
 
-def memory_trials(losses: Iterable[str]) -> list[Trial]:
-    return [Trial(f"memory {check.__name__}", check) for loss in losses for check in MEMORIES.get(loss, ())]
+def companion_trials(losses: Iterable[str]) -> list[Trial]:
+    return [Trial(f"companion {check.__name__}", check) for loss in losses for check in COMPANIONS.get(loss, ())]
+
+
+def example_trials(file: Path) -> list[Trial]:
+    """The doctests of a file, which the project's tests run too."""
+    module = module_of(file)
+
+    def trial(example: doctest.DocTest) -> Trial:
+        def run() -> None:
+            runner = doctest.DocTestRunner(verbose=False)
+            outcome = runner.run(example, out=lambda text: None, clear_globs=False)
+            assert not outcome.failed, example.name
+
+        return Trial(f"example {example.name}", run)
+
+    return [trial(example) for example in doctest.DocTestFinder().find(module) if example.examples]
 
 
 def golden_trial(row: dict[str, Any]) -> Trial:

@@ -16,7 +16,8 @@ from knowledge_distillation.losses import catalogue
 
 LOSSES = frozenset(catalogue())
 # functions that look at the shape of what they get
-SHAPES_ONLY = re.compile(r"count|mask|shape|_like$|^new_|^isinstance$|^len$|^range$")
+SHAPES_ONLY = re.compile(r"count|mask|shape|_like$|_as$|^new_|^isinstance$|^len$|^range$")
+ASKS_WHAT_IT_IS = re.compile(r" is (not )?None|\.device\b|\.dtype\b")
 QUIET_ATTRIBUTES = {
     "shape",
     "dtype",
@@ -115,6 +116,8 @@ def nothing_hidden(function: ast.FunctionDef) -> ast.FunctionDef:
             if called(node) == "hide_masked":
                 return node.args[0]
             if called(node) != "reduce":
+                hidden = [getattr(argument, "id", "") == "mask" for argument in node.args]
+                node.args = [ast.Constant(None) if here else one for one, here in zip(node.args, hidden, strict=True)]
                 node.keywords = [keyword for keyword in node.keywords if keyword.arg != "mask"]
             return node
 
@@ -153,7 +156,9 @@ def silent(parent: ast.AST, node: ast.AST) -> bool:
         return True
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return True
-    if isinstance(node, ast.Attribute) and node.attr in QUIET_ATTRIBUTES:
+    if isinstance(node, ast.Attribute) and (node.attr in QUIET_ATTRIBUTES or node.attr.startswith("new_")):
+        return True
+    if isinstance(node, ast.Compare) and ASKS_WHAT_IT_IS.search(ast.unparse(node)):
         return True
     return isinstance(parent, ast.Call) and bool(SHAPES_ONLY.search(called(parent))) and node is not parent.func
 

@@ -27,6 +27,7 @@ from knowledge_distillation.teachers import LiveTeacher
 from knowledge_distillation.training.module import DistillationModule, own_weights
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.pipelines import check_pipeline
+from knowledge_distillation.training.progress import LossProgressBar
 from knowledge_distillation.training.schedules import check_schedule
 from knowledge_distillation.training.tracking import comet_from_file, log_hyperparameters
 from knowledge_distillation.training.trainer import checkpoint_callback, trainer_with
@@ -312,7 +313,12 @@ class KnowledgeDistillationTraining:
                 "accumulate_grad_batches": accumulate_grad_batches,
                 "logger": loggers,
                 "log_every_n_steps": max(1, min(50, loader_length(train_data_loader) or 50)),
-                "callbacks": [checkpoints, LearningRateMonitor(logging_interval="step"), ScorePrinter()],
+                "callbacks": [
+                    checkpoints,
+                    LearningRateMonitor(logging_interval="step"),
+                    ScorePrinter(),
+                    LossProgressBar(),
+                ],
                 "enable_model_summary": False,
                 "inference_mode": False,
                 "num_sanity_val_steps": -1 if val_data_loaders else 0,

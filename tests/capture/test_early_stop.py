@@ -132,6 +132,12 @@ def test_two_models_can_stop_each_other_no_more_than_themselves() -> None:
         assert len(outer_taps.all("stages.2")) == len(inner_taps.all("stem")) == 1
 
 
+def test_a_stop_passes_through_the_run_of_another_model() -> None:
+    outer, inner = Cnn(), Cnn()
+    with tap(outer, "stem", until_last_tap=True) as outer_taps, tap(inner, "stem", until_last_tap=True) as inner_taps:
+        assert outer_taps.run(lambda: inner_taps.run(outer, IMAGES) or "swallowed") is None
+
+
 def test_run_without_hooks_says_so() -> None:
     with pytest.raises(CaptureError, match="Call attach"):
         Taps(Cnn(), "stem", until_last_tap=True).run(Cnn(), IMAGES)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from knowledge_distillation import projectors
 from knowledge_distillation.capture import pair, tap
 from knowledge_distillation.capture.cka import MinibatchCKA, gram
+from knowledge_distillation.capture.layers import Layer
+from knowledge_distillation.capture.pairing import _in_order
 from knowledge_distillation.errors import CaptureError
 from tests.capture.models import hooks_on, written
 
@@ -86,6 +88,14 @@ def test_maps_of_equal_size_are_matched_and_the_order_is_kept() -> None:
         assert proposal.projector == "conv1x1"
     depths = [int(p.student.rpartition(".")[2]) for p in found]
     assert depths == sorted(depths)
+
+
+def test_a_little_more_similarity_does_not_cross_two_pairs() -> None:
+    first, second = (Layer(path=path, shape=(8, 4), depth=depth) for path, depth in (("a", 0.5), ("b", 1.0)))
+    teachers = [Layer(path=path, shape=(8, 4), depth=depth) for path, depth in (("A", 0.5), ("B", 1.0))]
+    similar = {("a", "A"): 0.5, ("b", "A"): 0.6, ("a", "B"): 0.6, ("b", "B"): 0.5}
+    assert _in_order(teachers, [[first, second]] * 2, similar) in ([first, first], [second, second])
+    assert _in_order(teachers, [[first, second]] * 2, {**similar, ("a", "A"): 0.59}) == [first, first]
 
 
 def test_the_reported_cka_is_that_of_tapped_features_over_all_batches() -> None:

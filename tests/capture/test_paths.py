@@ -73,9 +73,11 @@ def test_wrapper_prefixes_may_be_written_or_left_out() -> None:
 
 
 def test_a_child_that_is_really_called_module_keeps_its_name() -> None:
-    model = nn.ModuleDict({"module": nn.Linear(2, 2), "other": nn.Linear(2, 2)})
-    (place,) = resolve(model, ["module"])
-    assert place.module is model["module"]
+    model = nn.ModuleDict({"module": nn.Sequential(nn.Identity()), "0": nn.Identity()})
+    (place,) = resolve(model, ["module.0"])
+    assert place.module is not model["0"]
+    (outer,) = resolve(nn.DataParallel(model), ["module.module.0"])
+    assert outer.module is place.module
 
 
 def test_a_wrapped_block_is_tapped_outside_its_wrapper() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,6 +78,26 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(kd_training, "trainer_with", instead)
     return asked
+
+
+@pytest.fixture(scope="session")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """What two processes that train together saw, `first` and `second`, and what was printed."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    script = Path(__file__).with_name("two_processes.py")
+    search = os.pathsep.join(str(path) for path in (Path(kd_training.__file__).parents[1], script.parents[2]))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(folder)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((folder / f"rank_{rank}.json").read_text()) for rank in (0, 1))
+    return SimpleNamespace(first=first, second=second, printed=done.stdout)
 
 
 @pytest.fixture

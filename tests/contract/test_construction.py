@@ -140,7 +140,10 @@ def test_07_the_student_is_trained_in_place() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("optimize_method", "Could not find optimizer 'nothing'"), ("scheduler_method", "Could not find scheduler 'nothing'")],
+    [
+        ("optimize_method", "Could not find optimizer 'nothing'"),
+        ("scheduler_method", "Could not find scheduler 'nothing'"),
+    ],
 )
 def test_08_unknown_names_are_refused_in_the_constructor(argument: str, message: str, workplace: Path) -> None:
     """The original noticed a misspelt optimiser only when training started, after all data had been prepared."""
@@ -201,6 +204,25 @@ def test_10_the_module_trains_in_a_users_own_trainer() -> None:
     assert float(trainer.callback_metrics["dev"]) == 0.75
     assert module.get_student_model() is student
     assert not same(before, weights(student))
+
+
+@pytest.mark.parametrize(
+    "dummy", [{"optimize_method": None}, {"learning_rate": 0}, {"temperature": 0}], ids=lambda dummy: next(iter(dummy))
+)
+def test_10_dummy_settings_are_for_inference_only(dummy: dict[str, Any]) -> None:
+    """Trained with 0 or None, the user would get an optimiser, a rate or a temperature that the toolkit made up."""
+    module = KnowledgeDistillModel(
+        **{"temperature": 1, "optimize_method": "sgd", "learning_rate": 0.1, **dummy},
+        train_data_loader=inputs_loader(),
+        student_model=Student(),
+        teacher_model=Teacher(),
+    )
+    trainer = lightning.pytorch.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        log_every_n_steps=1,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=next(iter(dummy))):
+        trainer.fit(module)
 
 
 def test_10_a_checkpoint_loads_for_inference_with_dummy_settings() -> None:

@@ -18,20 +18,27 @@ GARBAGE = (math.nan, math.inf)
 def masked_items(case: Case, draw: Draw) -> None:
     """Padding must not train the student: value and gradients equal those of a batch without it."""
     inputs = draw.inputs(case, extra=1)
-    whole_samples = draw.mask((batch_of(inputs),), at_least=case.minimum_batch)
-    masks = [whole_samples.view(-1, *[1] * (case.item_axes - 1)).expand(item_shape(case, inputs))]
-    rows = whole_samples.nonzero().flatten()
+    samples = draw.mask((batch_of(inputs),), at_least=case.minimum_batch)
     for reduction in ("mean", "sum", "none"):
-        short = differentiate(case, pick(case, inputs, rows), reduction=reduction)
-        same_as_short(case, inputs, masks[0], rows, short, reduction)
-    same_memory(case, inputs, masks[0], rows)
+        without_samples(case, inputs, samples, reduction)
+    if case.minimum_batch == 1:
+        only_one = torch.arange(batch_of(inputs)) == draw.seed % batch_of(inputs)
+        without_samples(case, inputs, only_one, "mean")
+    same_memory(case, inputs, samples)
     if case.item_axes > 1:
         scattered_items(case, inputs, draw.mask(item_shape(case, inputs)))
     if case.item_axes == 2:
         trailing_items(case, inputs)
 
 
-def same_as_short(case: Case, inputs: Inputs, mask: torch.Tensor, rows: torch.Tensor, short: Outcome, how: str) -> None:
+def by_item(case: Case, inputs: Inputs, samples: torch.Tensor) -> torch.Tensor:
+    """A mask of samples as a mask of items."""
+    return samples.view(-1, *[1] * (case.item_axes - 1)).expand(item_shape(case, inputs))
+
+
+def without_samples(case: Case, inputs: Inputs, samples: torch.Tensor, how: str) -> None:
+    mask, rows = by_item(case, inputs, samples), samples.nonzero().flatten()
+    short = differentiate(case, pick(case, inputs, rows), reduction=how)
     for garbage in GARBAGE if how == "mean" else GARBAGE[:1]:
         full = differentiate(case, fill(case, inputs, mask, garbage), mask=mask, reduction=how)
         value = full.value[rows] if how == "none" else full.value
@@ -45,13 +52,14 @@ def same_as_short(case: Case, inputs: Inputs, mask: torch.Tensor, rows: torch.Te
             assert_near(gradient, expected, 1e-7, floor=EXACT.floor, what="the learned parts' gradient")
 
 
-def same_memory(case: Case, inputs: Inputs, mask: torch.Tensor, rows: torch.Tensor) -> None:
+def same_memory(case: Case, inputs: Inputs, samples: torch.Tensor) -> None:
     """What a loss remembers of a batch (statistics, banks) has nothing of the masked samples either."""
     padded, short = build(case), build(case)
     if not list(padded.buffers()):
         return
+    mask = by_item(case, inputs, samples)
     call_module(padded, fill(case, inputs, mask, math.nan), **masked_by(case, mask))
-    call_module(short, pick(case, inputs, rows))
+    call_module(short, pick(case, inputs, samples.nonzero().flatten()))
     for (name, found), expected in zip(padded.named_buffers(), short.buffers(), strict=True):
         assert_near(found, expected, 1e-8, floor=EXACT.floor, what=f"what {name} keeps of a batch with padding")
 

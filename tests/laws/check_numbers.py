@@ -10,6 +10,7 @@ from torch import Tensor
 
 from knowledge_distillation.losses import catalogue
 from tests.laws.case import Case, Inputs
+from tests.laws.collect import signal_of
 from tests.laws.draws import Draw
 from tests.laws.evaluate import Inapplicable, assert_finite, differentiate, with_settings
 from tests.laws.rows import cast, on_signal, on_signals, tensors
@@ -53,6 +54,22 @@ def extremes(inputs: Inputs, size: float, generator: torch.Generator) -> dict[st
         "opposite": replace(peaked, student=on_signal(peaked.student, torch.neg)),
         "all equal": on_signals(inputs, lambda tensor: torch.full_like(tensor, size)),
     }
+
+
+def silent_signals(case: Case, draw: Draw) -> None:
+    """Dead units say 0 everywhere: norms and roots of nothing must not turn into NaN, in value or gradient."""
+    if "prob" in signal_of(case):
+        raise Inapplicable("probabilities are never all 0")
+    inputs = draw.inputs(case)
+    silence = on_signals(inputs, torch.zeros_like)
+    silent = {
+        "student": replace(inputs, student=silence.student),
+        "teacher": replace(inputs, teacher=silence.teacher),
+        "both": silence,
+    }
+    for dtype in (torch.float32, torch.float64):
+        for who, quiet in silent.items():
+            assert_finite(differentiate(case, cast(quiet, dtype)), f"in {dtype} where {who} gave 0 only")
 
 
 def masked_logits(case: Case, draw: Draw) -> None:

@@ -8,17 +8,28 @@ from typing import Any
 import torch
 
 from knowledge_distillation.errors import ConfigError
-from knowledge_distillation.losses import catalogue
 from tests.laws.case import Case, Inputs
 from tests.laws.draws import Draw
 from tests.laws.evaluate import Inapplicable, assert_finite, build, differentiate, evaluate, with_settings
-from tests.laws.rows import copy_of, on_signal, on_signals, same_shapes, tensors
+from tests.laws.collect import reasons, signal_of
+from tests.laws.rows import batch_of, copy_of, on_signal, on_signals, pick, same_shapes, tensors
 from tests.laws.tolerance import EXACT, ZERO, assert_near
 
 
 def oracle(case: Case, draw: Draw) -> None:
-    """The float64 value is the oracle's, at the case's settings and at others near them."""
-    inputs = draw.inputs(case)
+    """The float64 value is the oracle's, at the case's settings and at others near them, for the batch and an item."""
+    for scale in {draw.scale, 0.1}:
+        at_oracle(case, replace(draw, scale=scale).inputs(case))
+    if "micro_batches" not in reasons(case) and case.minimum_batch == 1:
+        inputs = draw.inputs(case)
+        one = torch.tensor([draw.seed % batch_of(inputs)])
+        alone = pick(case, inputs, one)
+        expected = torch.tensor(case.oracle(alone, {**case.settings, "module": build(case)}), dtype=torch.float64)
+        value = evaluate(case, inputs, reduction="none")[one].mean()
+        assert_near(value, expected, EXACT.value, floor=EXACT.floor, what="one item of 'none'")
+
+
+def at_oracle(case: Case, inputs: Inputs) -> None:
     for settings in [{}, *nearby(case)]:
         tried = with_settings(case, **settings)
         try:
@@ -70,15 +81,11 @@ def non_negative(case: Case, draw: Draw) -> None:
         pass
     else:
         trials += [same, replace(same, student=on_signal(same.student, lambda tensor: tensor * (1 + 1e-4)))]
-    if "prob" in signal(case):
+    if "prob" in signal_of(case):
         trials = trials[:1]
     for trial in trials:
         value = evaluate(case, trial).item()
         assert value >= -ZERO, f"the loss is {value:g}"
-
-
-def signal(case: Case) -> str:
-    return catalogue()[case.name].facts.signal
 
 
 def shift_invariant(case: Case, draw: Draw) -> None:

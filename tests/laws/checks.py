@@ -34,7 +34,11 @@ CHECKS: Mapping[str, Check] = {
 }
 
 # What holds for every loss without exception: nobody may be excused from it.
-DUTIES: Mapping[str, Check] = {"oracle": check_values.oracle, "reductions": check_batches.reductions}
+DUTIES: Mapping[str, Check] = {
+    "oracle": check_values.oracle,
+    "reductions": check_batches.reductions,
+    "silent_signals": check_numbers.silent_signals,
+}
 
 
 def hold(law: str, case: Case, *, shrink: bool = True) -> None:

@@ -25,6 +25,11 @@ def title(case: Case) -> str:
     return f"{case.name}[{case.label}]" if case.label else case.name
 
 
+def signal_of(case: Case) -> str:
+    """What the catalogue says that student and teacher hand in, such as "logits"."""
+    return catalogue()[case.name].facts.signal
+
+
 def reasons(case: Case) -> dict[str, str]:
     """The laws that this case's loss does not obey, each with the reason in the catalogue."""
     return catalogue()[case.name].facts.reasons()

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from knowledge_distillation.losses import catalogue
 from tests.laws.case import Case, Inputs, Signal
+from tests.laws.collect import signal_of
 
 Change = Callable[[Tensor], Tensor]
 
@@ -97,7 +97,7 @@ def fill(case: Case, inputs: Inputs, mask: Tensor, value: float) -> Inputs:
 
 def attends(case: Case, tensor: Tensor) -> bool:
     """Whether a tensor is attention, [N, queries, heads, keys] in the cases: its keys are items too."""
-    about_attention = "attention" in catalogue()[case.name].facts.signal
+    about_attention = "attention" in signal_of(case)
     return about_attention and case.item_axes == 2 and tensor.dim() == 4 and tensor.shape[1] == tensor.shape[-1]
 
 

@@ -55,8 +55,11 @@ def test_law(law: str, case: Case) -> None:
 @pytest.mark.parametrize("duty", DUTIES)
 @pytest.mark.parametrize("case", [pytest.param(case, id=title(case)) for case in all_cases()])
 def test_duty(duty: str, case: Case) -> None:
-    """The value is the paper's, by an independent float64 oracle, and reductions agree with each other."""
-    hold(duty, case)
+    """The value is the paper's, by an independent float64 oracle, reductions agree, dead units do no harm."""
+    try:
+        hold(duty, case)
+    except Inapplicable as reason:
+        pytest.skip(f"{duty} has nothing to say about {case.name}: {reason}")
 
 
 @pytest.mark.parametrize(("law", "name"), exemptions())

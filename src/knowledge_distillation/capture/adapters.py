@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -36,14 +36,14 @@ def auto(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
     """
     if isinstance(batch, Tensor):
         output, labels, extras = model(batch), None, EMPTY
+    elif isinstance(batch, (list, tuple)) and batch:
+        inputs, labels, extras = (batch[:-1], batch[-1], EMPTY) if len(batch) > 1 else (batch, None, EMPTY)
+        output = model(*inputs)
     elif isinstance(batch, Mapping):
         named = {key: value for key, value in batch.items() if key not in LABEL_KEYS and key != "index"}
         labels = next((batch[key] for key in LABEL_KEYS if key in batch), None)
         extras = {"index": batch["index"]} if "index" in batch else EMPTY
         output = model(**named)
-    elif isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 0:
-        inputs, labels, extras = (batch[:-1], batch[-1], EMPTY) if len(batch) > 1 else (batch, None, EMPTY)
-        output = model(*inputs)
     else:
         raise ModelContractError(
             f"A batch must be a tensor, a non-empty tuple or list, or a dict; got {type(batch).__name__}. "
@@ -74,7 +74,7 @@ def _read(output: Any, model: nn.Module, batch: Any, labels: Any, extras: Mappin
             labels=labels,
             extras=extras,
         )
-    if isinstance(output, Sequence):
+    if isinstance(output, (list, tuple)):
         logits = next((entry for entry in output if isinstance(entry, Tensor)), None)
         if logits is not None:
             return Signals(logits=logits, labels=labels, extras=extras)
@@ -153,7 +153,8 @@ def _call_original(
     if missing:
         raise ModelContractError(
             f"The {whose}'s output lacks {missing}; it must hold {list(required)} and holds "
-            f"{sorted(map(str, output))}. Return softmax, raw scores and log_softmax over the last axis at the given temperature."
+            f"{sorted(map(str, output))}. Return softmax, raw scores and log_softmax over the last axis at the given "
+            "temperature."
         )
     for key in required:
         if not isinstance(output[key], Tensor) or not output[key].is_floating_point() or output[key].dim() == 0:

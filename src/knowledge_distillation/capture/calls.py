@@ -114,19 +114,13 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Run a model in eval mode without gradient; modes, random state and batch statistics stay as they were.
-
-    The fused path of nn.TransformerEncoderLayer is switched off meanwhile: it calls no sub-module.
-    """
+    """Run a model in eval mode without gradient; modes, random state and batch statistics stay as they were."""
     modes = [(module, module.training) for module in model.modules()]
-    fused = torch.backends.mha.get_fastpath_enabled()
     cards = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
     with torch.random.fork_rng(devices=cards), torch.no_grad():
         try:
             model.eval()
-            torch.backends.mha.set_fastpath_enabled(False)
             yield
         finally:
-            torch.backends.mha.set_fastpath_enabled(fused)
             for module, training in modes:
                 module.training = training

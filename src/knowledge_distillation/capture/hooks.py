@@ -42,7 +42,7 @@ class Hook:
     def __call__(self, module: nn.Module, positional: tuple[Any, ...], other: Any) -> None:
         """Read one call; `other` is the output, or the keyword inputs before the module runs."""
         # DataParallel's replicas share this hook but are other modules.
-        if not self.group.recording or module is not self.owner:
+        if module is not self.owner:
             return
         value = {**dict(enumerate(positional)), **other} if self.reads_input else other
         tensor = value if isinstance(value, Tensor) and not self.selector else pick(value, self.selector, self.label)
@@ -74,7 +74,7 @@ class Group:
 
     def __init__(self) -> None:
         self.hooks: list[Hook] = []
-        self.recording = False
+        self.attached = False
         self.wait_for = 0
         self.traced = False
         self.done = False
@@ -106,7 +106,7 @@ class NewForward:
 
     def __call__(self, module: nn.Module, positional: tuple[Any, ...]) -> None:
         """Runs before the model's own forward."""
-        if module is not self.owner or not self.group.recording:
+        if module is not self.owner:
             return
         if torch.compiler.is_compiling() or not in_backward():
             for hook in self.group.hooks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from torch import nn
@@ -68,27 +68,23 @@ def resolve(model: nn.Module, paths: Iterable[str]) -> list[Place]:
     for text in paths:
         written, selector = parse(text)
         path = _clean(written)
-        if path.startswith("module.") and "module" not in known:
-            path = path.removeprefix("module.")
-        if "*" in path or "?" in path:
-            pattern = _regex(path)
-            matches = [name for name in known if pattern.fullmatch(name) and is_called(known[name])]
-            suffix = text.removeprefix(written)
-            found = [Place(name + suffix, known[name], selector) for name in matches]
-        else:
-            found = [Place(text, known[path], selector)] if path in known else []
-        if not found:
+        # DDP's prefix is dropped only where the path means nothing as written: a child may be called "module".
+        matches = _matches(path, known) or _matches(re.sub(r"^module(\.|$)", "", path), known)
+        if not matches:
             raise CaptureError(
                 f"{text!r} must name a module of {type(unwrap(model)).__name__}, but matches none. "
                 f"{nearest(path, (name for name in known if name))}"
             )
-        if not is_called(found[0].module):
-            inside = [name for name in known if re.fullmatch(re.escape(path) + r"\.[^.]+", name)]
+        if not is_called(known[matches[0]]):
+            inside = [name for name in known if re.fullmatch(re.escape(matches[0]) + r"\.[^.]+", name)]
             raise CaptureError(
-                f"{text!r} is a {type(found[0].module).__name__}: it only holds modules and is never called, so a tap "
-                f"on it would never fire. Tap what it holds: {', '.join(inside[:8]) or '(nothing)'}."
+                f"{text!r} is a {type(known[matches[0]]).__name__}: it only holds modules and is never called, so a "
+                f"tap on it would never fire. Tap what it holds: {', '.join(inside[:8]) or '(nothing)'}."
             )
-        places.update((place.name, place) for place in found)
+        suffix = text.removeprefix(written)
+        for match in matches:
+            name = match + suffix if _is_glob(path) else text
+            places[name] = Place(name, known[match], selector)
     if not places:
         raise CaptureError("At least one path must be given to tap; none came.")
     return list(places.values())
@@ -97,6 +93,17 @@ def resolve(model: nn.Module, paths: Iterable[str]) -> list[Place]:
 def is_called(module: nn.Module) -> bool:
     """Whether a module has a forward of its own; containers such as nn.ModuleList have none."""
     return getattr(type(module), "forward", None) is not nn.Module.forward or "forward" in vars(module)
+
+
+def _matches(path: str, known: Mapping[str, nn.Module]) -> list[str]:
+    if not _is_glob(path):
+        return [path] if path in known else []
+    pattern = _regex(path)
+    return [name for name, module in known.items() if pattern.fullmatch(name) and is_called(module)]
+
+
+def _is_glob(path: str) -> bool:
+    return "*" in path or "?" in path
 
 
 def _clean(path: str) -> str:

@@ -91,12 +91,12 @@ class Taps:
         except BaseException:
             self.detach()
             raise
-        self._group.recording = True
+        self._group.attached = True
         return self
 
     def detach(self) -> None:
         """Take every hook off the model; what was read stays until `take()` or `clear()`."""
-        self._group.recording = False
+        self._group.attached = False
         while self._handles:
             self._handles.pop().remove()
 
@@ -134,7 +134,7 @@ class Taps:
         updated; FSDP needs its full forward. A forward compiled by torch.compile is not cut, since no exception
         may leave a graph: compile a function that calls `run` to have the shorter graph.
         """
-        if not self._group.recording:
+        if not self._group.attached:
             raise CaptureError("run needs taps that are on the model. Call attach() first, or use `with`.")
         self._group.wait(self._wait_for)
         try:

@@ -87,15 +87,20 @@ def log_probabilities(logits: Tensor, temperature: float | Tensor = 1.0) -> Tens
     Returns:
         shape [*batch, classes], float32 or float64.
     """
+    return torch.log_softmax(softened(logits, temperature), dim=-1)
+
+
+def softened(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    """logits / temperature, ready for a softmax: upcast and clamped as `log_probabilities` says.
+
+    A temperature with gradient gets none from classes at -inf.
+    """
     scores = full_precision(logits)
-    if isinstance(temperature, float | int):
-        if temperature > FLOAT64_FROM_TEMPERATURE and scores.device.type != "mps":
-            scores = scores.double()
-        if temperature != 1.0:
-            scores = scores / temperature
-    else:
-        scores = scores / temperature
-    return torch.log_softmax(scores.clamp(min=LOWEST_LOGIT), dim=-1)
+    if isinstance(temperature, Tensor):
+        return scores.clamp(min=LOWEST_LOGIT) / temperature
+    if temperature > FLOAT64_FROM_TEMPERATURE and scores.device.type != "mps":
+        scores = scores.double()
+    return (scores if temperature == 1.0 else scores / temperature).clamp(min=LOWEST_LOGIT)
 
 
 def paired_log_probabilities(

@@ -39,8 +39,8 @@ def reduce(values: Tensor, *, mask: Tensor | None, reduction: Reduction) -> Tens
         values = torch.where(mask.bool(), values, torch.zeros_like(values))
     if reduction == "none":
         return values
-    total = values.sum()
     if reduction == "sum":
-        return total
-    count = values.numel() if mask is None else mask.bool().sum().clamp(min=1)
-    return total / count
+        return values.sum()
+    if mask is None:
+        return values.mean() if values.numel() else values.sum()
+    return values.sum() / mask.bool().sum().clamp(min=1)

@@ -26,6 +26,8 @@ class _Bound:
     takes_mask: bool
     uses_teacher: bool
     projector: nn.Module | None
+    is_monitor: bool
+    is_own: bool
 
 
 class Objective(nn.Module):
@@ -68,6 +70,8 @@ class Objective(nn.Module):
             takes_mask=isinstance(loss, Loss),
             uses_teacher=loss != OWN and (facts is None or facts.uses_teacher),
             projector=term.projector if isinstance(term.projector, nn.Module) else None,
+            is_monitor=term.is_monitor,
+            is_own=term.loss == OWN,
         )
 
     @property
@@ -107,7 +111,7 @@ class Objective(nn.Module):
         components: dict[str, Tensor] = {}
         for bound in self._bound:
             term = bound.term
-            if term.is_monitor:
+            if bound.is_monitor:
                 if monitors:
                     with torch.no_grad():
                         components[bound.name] = self._value(bound, student, teacher, progress)
@@ -126,12 +130,14 @@ class Objective(nn.Module):
 
     def _value(self, bound: _Bound, student: Signals, teacher: Signals | None, progress: float) -> Tensor:
         term = bound.term
-        if bound.loss == OWN:
+        if bound.is_own:
             value = student.loss_terms[_each(term.student)[0]]
             return value if isinstance(value, Tensor) else torch.tensor(float(value))
         if term.temperature is not None:
             bound.loss.temperature = term.temperature(progress)
-        said = _lookup(student, term.student, "student")
+        said = student.logits if term.student == "logits" else None
+        if said is None:
+            said = _lookup(student, term.student, "student")
         taught = None
         if bound.uses_teacher:
             if teacher is None:
@@ -139,13 +145,20 @@ class Objective(nn.Module):
                     f"Term {bound.name!r} compares with a teacher, but there is none. Pass a teacher, or use the "
                     "objective 'labels'."
                 )
-            taught = _lookup(teacher, term.teacher, "teacher")
+            taught = teacher.logits if term.teacher == "logits" else None
+            if taught is None:
+                taught = _lookup(teacher, term.teacher, "teacher")
         if bound.projector is not None:
             said = bound.projector(said)
+        result: Tensor
+        masked = bound.takes_mask and student.mask is not None
+        if not masked and not bound.needs:
+            result = bound.loss(said, taught)
+            return result
         keywords = {need: _needed(need, student, bound.name) for need in bound.needs}
-        if bound.takes_mask and student.mask is not None:
+        if masked:
             keywords["mask"] = student.mask
-        result: Tensor = bound.loss(said, taught, **keywords)
+        result = bound.loss(said, taught, **keywords)
         return result
 
     def _check_own_names(self, student: Signals) -> None:

@@ -32,6 +32,7 @@ class LiveTeacher:
         self._modes: list[tuple[nn.Module, bool]] = []
         self._reader: Reader | None = None
         self._dtype: torch.dtype | None = None
+        self._casts: bool | None = None
         self._device_type = "cpu"
 
     @cached_property
@@ -47,6 +48,7 @@ class LiveTeacher:
         """Move to the device, freeze in eval mode."""
         self.model.to(device)
         self._device_type = device.type
+        self._casts = None
         if not self._modes:
             self._modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
@@ -67,7 +69,9 @@ class LiveTeacher:
             )
             reader.attach()
         with torch.no_grad():
-            if self._dtype is not None and not torch.is_autocast_enabled(self._device_type):
+            if self._casts is None:
+                self._casts = None not in (self._dtype, came := _dtype(batch)) and came != self._dtype
+            if self._casts and not torch.is_autocast_enabled(self._device_type):
                 batch = _cast(batch, self._dtype)
             return reader.read(batch)
 
@@ -84,7 +88,15 @@ class LiveTeacher:
             self._reader = None
 
 
-def _cast(batch: Any, dtype: torch.dtype) -> Any:
+def _dtype(batch: Any) -> torch.dtype | None:
+    """Of the first floating tensor in a batch, or None."""
+    if isinstance(batch, Tensor):
+        return batch.dtype if batch.is_floating_point() else None
+    entries = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, (tuple, list)) else ()
+    return next((found for found in map(_dtype, entries) if found is not None), None)
+
+
+def _cast(batch: Any, dtype: torch.dtype | None) -> Any:
     """The same batch with floating tensors in the teacher's own precision (a student may train in true bf16)."""
     if isinstance(batch, Tensor):
         return batch.to(dtype) if batch.is_floating_point() else batch

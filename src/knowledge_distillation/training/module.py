@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -119,9 +120,21 @@ class DistillationModule(LightningModule):
         )
         self._has_schedules = any(term.schedule or term.temperature for term in self.objective.terms.values())
         self._inspected = False
-        self._loss_sum: Tensor | None = None
-        self._loss_count = 0
+        self.latest: dict[str, Tensor] = {}
+        """Every component and the total at the last logged step, without graph; for progress bars."""
+        self._losses: list[Tensor] = []
+        self._loss_sum, self._loss_count = 0.0, 0
+        self._log_every: int = 50
+        self._last_batch: float = -1
         self._saved_random_state: dict[str, Any] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning names the running hook on the module some 20 times a step; nn.Module's own way of setting an
+        # attribute looks through every registry first, which is a tenth of a small model's step.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     # -- signals ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +147,7 @@ class DistillationModule(LightningModule):
         teacher = None
         if self._asks_teacher and self._teacher is not None:
             teacher = self._teacher.signals(batch, self._teacher_wanted)
-        student = self(batch)
+        student = self._reader.read(batch)
         if not self._inspected:
             self._inspect(student, teacher)
         progress = self._progress() if self._has_schedules else 0.0
@@ -161,35 +174,38 @@ class DistillationModule(LightningModule):
     # -- Lightning -------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        logs = self._logs_at(batch_idx)
+        logs = (batch_idx + 1) % self._log_every == 0 or batch_idx == 0 or batch_idx == self._last_batch
         total, components = self.distillation_loss(batch, monitors=logs)
         detached = total.detach()
-        self._loss_sum = detached if self._loss_sum is None else self._loss_sum + detached
-        self._loss_count += 1
+        self._losses.append(detached)
         if logs:
             self._log_step(detached, components)
         return total
 
-    def _logs_at(self, batch_idx: int) -> bool:
-        trainer = self.trainer
-        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        return batch_idx == 0 or trainer.is_last_batch or (batch_idx + 1) % max(1, every) == 0
-
     def _log_step(self, total: Tensor, components: Mapping[str, Any]) -> None:
-        if not bool(torch.isfinite(total)):
+        """Send one step's numbers to the loggers. `self.log` would cost every step, logged or not."""
+        self.latest = {name: torch.as_tensor(value).detach() for name, value in components.items()}
+        self.latest["train_final_loss"] = total
+        numbers = {name: float(value) for name, value in self.latest.items()}
+        if not math.isfinite(numbers["train_final_loss"]):
             raise NonFiniteError(
                 f"The training loss is {float(total)} at step {self.trainer.global_step}; components: "
-                + ", ".join(f"{name} {torch.as_tensor(value).item():.4g}" for name, value in components.items())
+                + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
                 + ". Lower the learning rate, use bf16 or 32-bit precision, or look for bad samples."
             )
-        values = {name: value.detach() if isinstance(value, Tensor) else value for name, value in components.items()}
-        self.log_dict({**values, "train_final_loss": total}, on_step=True, on_epoch=False, prog_bar=True, batch_size=1)
+        self._loss_sum += float(torch.stack(self._losses).sum())
+        self._loss_count += len(self._losses)
+        self._losses.clear()
+        if self.trainer.is_global_zero:
+            for logger in self.trainer.loggers:
+                logger.log_metrics({**numbers, "epoch": self.current_epoch}, step=self.global_step)
 
     def on_train_epoch_end(self) -> None:
-        if self._loss_sum is not None:
-            mean = self._loss_sum / self._loss_count
+        if self._loss_count:
+            mean = torch.tensor(self._loss_sum / self._loss_count, device=self.device)
             self.log("train_final_loss_epoch", mean, batch_size=1, sync_dist=self.trainer.world_size > 1)
-        self._loss_sum, self._loss_count = None, 0
+            self.log_dict(self.latest, prog_bar=True, logger=False, batch_size=1)
+        self._loss_sum, self._loss_count = 0.0, 0
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         if isinstance(batch, WholeLoader):
@@ -254,6 +270,8 @@ class DistillationModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.student_model.train()
+        self._log_every = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
+        self._last_batch = self.trainer.num_training_batches - 1
 
     def teardown(self, stage: str) -> None:
         self._reader.detach()

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.training.pipelines import higher_is_better
-
-logger = logging.getLogger(__name__)
+from knowledge_distillation.training.progress import EpochLines, LossProgressBar
 
 
 def checkpoint_callback(
@@ -45,15 +43,6 @@ def checkpoint_callback(
         save_last=True,
         save_on_train_epoch_end=metric is None,
     )
-
-
-class EpochLines(Callback):
-    """One log line an epoch, where there is no terminal for a progress bar."""
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        numbers = {name: value for name, value in trainer.callback_metrics.items() if not name.startswith("grad_")}
-        shown = ", ".join(f"{name} {float(value):.4g}" for name, value in numbers.items())
-        logger.info("epoch %d of %s: %s", trainer.current_epoch + 1, trainer.max_epochs, shown)
 
 
 def make_trainer(
@@ -88,7 +77,7 @@ def make_trainer(
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     if settings.get("enable_progress_bar") is None:
         settings["enable_progress_bar"] = sys.stderr.isatty() or sys.stdout.isatty()
-        callbacks.append(RichProgressBar(leave=True) if settings["enable_progress_bar"] else EpochLines())
+        callbacks.append(LossProgressBar(leave=True) if settings["enable_progress_bar"] else EpochLines())
     given = settings.pop("callbacks", None) or []
     callbacks += [given] if isinstance(given, Callback) else list(given)
     defaults: dict[str, Any] = {

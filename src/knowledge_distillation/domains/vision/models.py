@@ -20,7 +20,8 @@ def small_cnn(classes: int = 10, channels: int = 1, width: int = 32) -> nn.Modul
     """A CNN for 28 x 28 images, about 0.1 M parameters at the default width."""
     return nn.Sequential(
         *_block(channels, width), nn.MaxPool2d(2), *_block(width, 2 * width), nn.MaxPool2d(2),
-        *_block(2 * width, 2 * width), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.2), nn.Linear(32 * width, classes),
+        *_block(2 * width, 2 * width),
+        nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.2), nn.Linear(32 * width, classes),
     )  # fmt: skip
 
 

@@ -54,15 +54,19 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ConfigError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}.")
     labels = check_labels(labels, student_logits)
-    counted = labels != ignore_index if mask is None else mask.bool() & (labels != ignore_index)
-    logits = full_precision(hide_masked(student_logits, counted))
+    logits = full_precision(hide_masked(student_logits, mask))
+    if mask is not None:
+        labels = labels.masked_fill(~mask.bool(), ignore_index)
     values = F.cross_entropy(
         logits.flatten(end_dim=-2),
-        labels.masked_fill(~counted, 0).flatten(),
-        reduction="none",
+        labels.flatten(),
+        ignore_index=ignore_index,
+        reduction="sum" if reduction == "mean" else "none",
         label_smoothing=label_smoothing,
     )
-    return reduce(values.view(labels.shape), mask=counted, reduction=reduction)
+    if reduction == "mean":
+        return values / (labels != ignore_index).sum().clamp(min=1)
+    return reduce(values.view(labels.shape), mask=None, reduction=reduction)
 
 
 class CrossEntropy(Loss):

@@ -8,7 +8,7 @@ from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import check_positive, check_same_shape, full_precision, hide_masked
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.sequences.forward_kl import forward_kl
+from knowledge_distillation.losses.sequences.forward_kl import reduced_forward_kl
 
 HINTON = Paper(
     title="Distilling the Knowledge in a Neural Network",
@@ -60,8 +60,10 @@ def kd(
     Differs: the paper writes a cross-entropy with soft targets; the teacher's entropy is subtracted here,
         which leaves the gradient as it is and makes the loss 0 when student and teacher agree.
     """
-    values = forward_kl(student_logits, teacher_logits, temperature=temperature, mask=mask, reduction="none")
-    return reduce(values * temperature**2, mask=mask, reduction=reduction)
+    check_positive("temperature", temperature)
+    return reduced_forward_kl(
+        student_logits, teacher_logits, temperature=temperature, scale=temperature**2, mask=mask, reduction=reduction
+    )
 
 
 class KD(Loss):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from knowledge_distillation.losses.divergence import kl_of_log_probs
 from knowledge_distillation.losses.facts import Facts, Paper
-from knowledge_distillation.losses.inputs import check_positive, paired_log_probabilities
+from knowledge_distillation.losses.inputs import (
+    check_positive,
+    check_same_shape,
+    hide_masked,
+    log_probabilities,
+    softened,
+)
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 
@@ -55,8 +62,42 @@ def forward_kl(
         -sum p_t * log p_s by this name. It has the same gradient but is not 0 at equality;
         here it is `soft_cross_entropy`.
     """
-    student, teacher = paired_log_probabilities(student_logits, teacher_logits, temperature=temperature, mask=mask)
-    return reduce(kl_of_log_probs(teacher, student), mask=mask, reduction=reduction)
+    return reduced_forward_kl(
+        student_logits, teacher_logits, temperature=temperature, scale=1.0, mask=mask, reduction=reduction
+    )
+
+
+def forward_kl_terms(
+    student_logits: Tensor, teacher_logits: Tensor, *, temperature: float, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The summands of the divergence, [*batch, classes], and a correction, [*batch], without gradient.
+
+    The correction is the sum of p_s - p_t: 0 but for rounding, which it takes out of the summands' sum where both
+    sides nearly agree. Kept apart, so that a caller who only wants one number can add up once.
+    """
+    check_same_shape(student_logits, teacher_logits, "logits")
+    check_positive("temperature", temperature)
+    student = log_probabilities(hide_masked(student_logits, mask), temperature)
+    with torch.no_grad():
+        teacher = torch.softmax(softened(hide_masked(teacher_logits, mask), temperature), dim=-1)
+        correction = (student.exp() - teacher).sum(dim=-1)
+    return F.kl_div(student, teacher, reduction="none"), correction
+
+
+def reduced_forward_kl(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float,
+    scale: float,
+    mask: Tensor | None,
+    reduction: Reduction,
+) -> Tensor:
+    """`scale` times the reduced forward KL; the arguments are those of `forward_kl`."""
+    summands, correction = forward_kl_terms(student_logits, teacher_logits, temperature=temperature, mask=mask)
+    if mask is None and reduction == "mean" and correction.numel():
+        return (summands.sum() + correction.sum()) * (scale / correction.numel())
+    return reduce(summands.sum(dim=-1) + correction, mask=mask, reduction=reduction) * scale
 
 
 class ForwardKL(Loss):

@@ -1,0 +1,155 @@
+"""How each loss is called in a plain loop and written in a recipe."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from knowledge_distillation.losses.catalogue import Entry
+
+READ_BY_ADAPTERS = ("labels", "index")
+"""Inputs beside the two signals that the named adapters find in a batch."""
+ONE_LAYER = {
+    "feature map": "layer3",
+    "features": "layer3",
+    "class activation maps": "maps",
+    "features of several views": "layer3",
+    "hidden states": "encoder.layer.3",
+    "embeddings": "pooler",
+    "vectors": "pooler",
+    "attention scores": "encoder.layer.3.attention",
+    "attention probabilities": "attentions",
+}
+"""Signal -> an example of a path for it; models differ."""
+SEVERAL_LAYERS = {
+    "feature maps": ("layer2", "layer3"),
+    "queries, keys and values": ("query", "key", "value"),
+    "hidden states and attention scores": ("embeddings", "layer.0", "layer.1", "attention.0", "attention.1"),
+    "means and log variances": ("mean", "log_variance"),
+    "objectness, boxes and class scores": ("objectness", "boxes", "class_scores"),
+    "class scores and boxes": ("class_scores", "boxes"),
+}
+MODEL_OUTPUTS = {
+    "log_probs": "log_probs",
+    "log_probs of the tokens of response pairs": "token_log_probs",
+    "logits and sampled class ids": "",
+}
+FROM_THE_OUTPUT = ("logits", "predictions", "relevance scores")
+"""Signals that are the model's own output, so that a term needs no name for them."""
+SETTINGS: dict[str, Any] = {
+    "student_channels": 64,
+    "teacher_channels": 256,
+    "student_width": 312,
+    "teacher_width": 768,
+    "width": 128,
+    "samples": 50000,
+    "batch_size": 64,
+}
+"""Example values for settings that depend on the models or the data."""
+NOT_IN_A_RECIPE = {
+    "srrl": "its classifier is the teacher's own module, which a recipe cannot name",
+    "hybrid_uld": "its two lists of matched ids are too long to write down",
+    "sampled_cross_entropy": "the teacher's part is sampled ids with counts, which come from a cache of your own",
+}
+"""Losses that only Python can set up, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How one loss is used.
+
+    Attributes:
+        make: the line that builds the module; empty where the function does.
+        call: the line that computes the loss.
+        recipe: the objective of a recipe, one line of YAML; empty if it cannot be written in one.
+        notes: what must be known besides.
+    """
+
+    make: str
+    call: str
+    recipe: str
+    notes: tuple[str, ...]
+
+
+def usage(entry: Entry) -> Usage:
+    """The lines for one loss."""
+    settings = example_settings(entry)
+    as_module = bool(entry.facts.learns or settings or _missing_from_function(entry))
+    inputs = [name for name, parameter in _parameters(entry.module.forward).items() if _is_signal(parameter)]
+    arguments = ", ".join([*inputs, *(f"{name}={name}" for name in entry.facts.needs)])
+    if as_module:
+        given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        if entry.name in ("hybrid_uld", "srrl"):
+            given = {"hybrid_uld": "student_ids, teacher_ids", "srrl": f"{given}, classifier=teacher.fc"}[entry.name]
+        make, call = f"criterion = kd.losses.{entry.module.__name__}({given})", f"loss = criterion({arguments})"
+    else:
+        make, call = "", f"loss = kd.losses.{entry.name}({arguments})"
+    recipe = "" if entry.name in NOT_IN_A_RECIPE else _recipe(entry, settings)
+    return Usage(make=make, call=call, recipe=recipe, notes=tuple(_notes(entry)))
+
+
+def example_settings(entry: Entry) -> dict[str, Any]:
+    """Values for the settings without which the module cannot be built, or learns nothing."""
+    several = entry.facts.signal in SEVERAL_LAYERS
+    found = {}
+    for name, parameter in inspect.signature(entry.module).parameters.items():
+        required = parameter.default is parameter.empty
+        sizes = entry.facts.learns and name.startswith(("student_", "teacher_")) and name in SETTINGS
+        if (required or sizes) and name in SETTINGS:
+            value = SETTINGS[name]
+            found[name] = [value // 2, value] if several and name.endswith("_channels") else value
+    return found
+
+
+def _recipe(entry: Entry, settings: dict[str, Any]) -> str:
+    term: dict[str, Any] = {"loss": entry.name, "weight": 1.0}
+    signal = entry.facts.signal
+    if signal not in FROM_THE_OUTPUT and entry.facts.uses_teacher:
+        for side in ("student", "teacher"):  # a list of its own for each: YAML would write an alias
+            several = SEVERAL_LAYERS.get(signal)
+            term[side] = list(several) if several else ONE_LAYER.get(signal) or MODEL_OUTPUTS[signal]
+    content = {"objective": {entry.name: {**term, **settings}}}
+    return yaml.safe_dump(content, default_flow_style=True, sort_keys=False, width=10_000).strip().strip("{}") + "}}"
+
+
+def _notes(entry: Entry) -> list[str]:
+    notes = []
+    signal = entry.facts.signal
+    if entry.name in NOT_IN_A_RECIPE:
+        return [f"Not in a recipe: {NOT_IN_A_RECIPE[entry.name]}. Use it from Python."]
+    if signal == "log_probs":
+        notes.append("Log-probabilities come from the adapter `original`, or from one of your own.")
+    elif signal in ONE_LAYER or signal in SEVERAL_LAYERS or signal in MODEL_OUTPUTS:
+        notes.append(
+            "The names after `student` and `teacher` are examples: module paths of your models, or features that "
+            "your adapter gives."
+        )
+    foreign = [need for need in entry.facts.needs if need not in READ_BY_ADAPTERS]
+    if foreign:
+        listed = " and ".join(f"`{need}`" for need in foreign)
+        notes.append(
+            f"The named adapters do not read {listed}: pass an adapter of your own in Python that puts "
+            f"{'it' if len(foreign) == 1 else 'them'} into `Signals.extras`, or let the model return `Signals`."
+        )
+    return notes
+
+
+def _missing_from_function(entry: Entry) -> list[str]:
+    return [
+        name
+        for name, parameter in _parameters(entry.function).items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+        and parameter.default is parameter.empty
+        and name not in entry.facts.needs
+    ]
+
+
+def _parameters(function: Any) -> dict[str, inspect.Parameter]:
+    return {name: value for name, value in inspect.signature(function).parameters.items() if name != "self"}
+
+
+def _is_signal(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty
