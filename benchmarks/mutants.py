@@ -1,8 +1,8 @@
 """Mutation test of the losses: how many deliberate mistakes do the tests notice?
 
 Every loss is broken in several small ways (operators.py), always the same ones, and the tests that concern it are run
-in this process: the laws as hypothesis draws them in the quick profile, the oracles, the companions, the golden vectors and the doctests. A mutant is
-killed when one of them fails. Tests that fail without any change do not count.
+in this process: the laws as hypothesis draws them in the quick profile, the oracles, the companions, the golden
+vectors and the doctests. A mutant is killed when one of them fails. Tests that fail without any change do not count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.laws.case import Case
 LOSSES = ROOT / "losses"
 NO_MATHEMATICS = {"catalogue.py", "facts.py", "loss.py", "__init__.py"}
 # cases that judge a file of shared code; more would test the same lines again
-JUDGES_OF_SHARED_CODE = 6
+JUDGES_OF_SHARED_CODE = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if not judges:
             untested.append(str(file.relative_to(LOSSES)))
         trials = [trial for case in judges for trial in law_trials(case)] + golden.get(file, [])
-        trials += companion_trials(sorted({case.name for case in judges})) + example_trials(file)
+        trials += companion_trials(sorted({case.name for case in cases.get(file, [])})) + example_trials(file)
         trials.sort(key=lambda trial: not trial.name.startswith(("oracle", "golden", "reductions")))
         good = [trial for trial in trials if passes(trial)]
         failing += [trial.name for trial in trials if trial not in good]

@@ -8,7 +8,7 @@ import torch
 
 from tests.laws.case import Case, Inputs
 from tests.laws.draws import Draw
-from tests.laws.evaluate import Outcome, build, call_module, differentiate, masked_by
+from tests.laws.evaluate import build, call_module, differentiate, masked_by
 from tests.laws.rows import batch_of, cut_items, fill, item_shape, pick
 from tests.laws.tolerance import EXACT, assert_near
 

@@ -9,9 +9,9 @@ import torch
 
 from knowledge_distillation.errors import ConfigError
 from tests.laws.case import Case, Inputs
+from tests.laws.collect import reasons, signal_of
 from tests.laws.draws import Draw
 from tests.laws.evaluate import Inapplicable, assert_finite, build, differentiate, evaluate, with_settings
-from tests.laws.collect import reasons, signal_of
 from tests.laws.rows import batch_of, copy_of, on_signal, on_signals, pick, same_shapes, tensors
 from tests.laws.tolerance import EXACT, ZERO, assert_near
 

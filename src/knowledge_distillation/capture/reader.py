@@ -14,6 +14,8 @@ from knowledge_distillation.capture.taps import Taps
 from knowledge_distillation.errors import CaptureError, nearest
 from knowledge_distillation.signals import OUTPUTS, Signals
 
+INPUT = "input:"
+
 
 class Reader:
     """Read the wanted signals of one model. Hooks live between `attach` and `detach`.
@@ -23,7 +25,7 @@ class Reader:
         adapter: (model, batch, temperature) -> Signals.
         temperature: handed to the adapter.
         wanted: names of signals: "logits", "log_probs", features that the adapter gives, or module paths, which
-            are tapped.
+            are tapped: "layer3.1" is what the module gives, "input:fc" what it receives.
         whose: "student" or "teacher", for messages.
         stop_early: end the forward after the last wanted module when nothing else is wanted; for a model whose
             later modules need not run.
@@ -45,20 +47,27 @@ class Reader:
         self.wanted = tuple(wanted)
         self.whose = whose
         paths = [name for name in self.wanted if name not in OUTPUTS and _is_path(model, name)]
-        self._stops = stop_early and bool(paths) and len(paths) == len(self.wanted)
-        self._taps = Taps(model, paths, keep="forward", until_last_tap=self._stops) if paths else None
+        inputs = [name for name in paths if name.startswith(INPUT)]
+        outputs = [name for name in paths if not name.startswith(INPUT)]
+        self._stops = stop_early and bool(outputs) and len(outputs) == len(self.wanted)
+        self._taps = Taps(model, outputs, keep="forward", until_last_tap=self._stops) if outputs else None
+        self._inputs = (
+            Taps(model, [name.removeprefix(INPUT) for name in inputs], "input", keep="forward") if inputs else None
+        )
         self._checked = False
 
     def attach(self) -> None:
         """Put the hooks on the model."""
-        if self._taps is not None:
-            self._taps.attach()
+        for taps in (self._taps, self._inputs):
+            if taps is not None:
+                taps.attach()
 
     def detach(self) -> None:
         """Take the hooks off and let go of what they read."""
-        if self._taps is not None:
-            self._taps.detach()
-            self._taps.clear()
+        for taps in (self._taps, self._inputs):
+            if taps is not None:
+                taps.detach()
+                taps.clear()
 
     def read(self, batch: Any) -> Signals:
         """Call the model on one batch.
@@ -66,14 +75,16 @@ class Reader:
         Raises:
             CaptureError: if a wanted signal is neither a module path nor among what the adapter gives.
         """
-        if self._taps is None:
-            signals = self.adapter(self.model, batch, self.temperature)
-        elif self._stops:
+        if self._taps is not None and self._stops:
             self._taps.run(self.adapter, self.model, batch, self.temperature)
             signals = Signals(features=self._taps.take())
         else:
             signals = self.adapter(self.model, batch, self.temperature)
-            signals = replace(signals, features={**signals.features, **self._taps.take()})
+            if self._taps is not None:
+                signals = replace(signals, features={**signals.features, **self._taps.take()})
+            if self._inputs is not None:
+                received = {INPUT + path: tensor for path, tensor in self._inputs.take().items()}
+                signals = replace(signals, features={**signals.features, **received})
         if not self._checked:
             self._check(signals)
         return signals
@@ -92,7 +103,7 @@ class Reader:
 
 def _is_path(model: nn.Module, name: str) -> bool:
     try:
-        resolve(model, [name])
+        resolve(model, [name.removeprefix(INPUT)])
     except CaptureError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses import loss_named
+from knowledge_distillation.losses import Loss, catalogue, loss_named
+from knowledge_distillation.objective.schedules import Schedule, schedule_from
 
 OWN = "own"
-Schedule = Callable[[float], float]
-"""Progress from 0 (start) to 1 (end of training) -> a factor."""
 SignalName = str | tuple[str, ...]
 
 
@@ -24,9 +24,11 @@ class Term:
 
     Args:
         loss: a `Loss`, any callable (student, teacher) -> scalar, a catalogue name such as "kd", or "own":
-            the student's own loss term, named by `student`.
+            the student's own loss term, named by `student`. Sizes that a named loss needs (channels, widths) are
+            read from the first batch.
         weight: factor of the term, >= 0; 0 makes it a monitor: computed without gradient and logged only.
-        student: a signal or module path of the student ("logits", "layer3.1"), or several as a tuple.
+        student: a signal or module path of the student ("logits", "layer3.1", "input:fc"), several as a tuple, or
+            "@stages", "@last" or "@embedding", which are looked up in the model.
         teacher: the same for the teacher.
         projector: makes the student's signal comparable with the teacher's: a module, a name such as "linear",
             or "auto" (chosen from the shapes of the first batch). Trained with the student.
@@ -52,13 +54,54 @@ class Term:
             raise ConfigError(
                 f"A term's weight must be at least 0, got {self.weight!r}: the student would be driven away."
             )
-        if not isinstance(self.loss, str) and not callable(self.loss):
+        if isinstance(self.loss, str):
+            if self.loss != OWN and self.loss not in catalogue():
+                raise ConfigError(f"There is no loss named {self.loss!r}. {nearest(self.loss, [OWN, *catalogue()])}")
+        elif not callable(self.loss):
             raise ConfigError(f"A term's loss must be a name or a callable, got {type(self.loss).__name__}.")
 
     @property
     def is_monitor(self) -> bool:
         """Whether the term is only logged."""
         return self.weight == 0 and self.schedule is None
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """A named loss whose sizes are known only with the first batch. Calling it before is an error."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+    def __call__(self, *signals: Any, **needs: Any) -> Tensor:
+        raise ConfigError(
+            f"The loss {self.name!r} needs sizes of the models ({', '.join(missing(self.name, self.settings))}). Train "
+            "with DistillationModule or distill, which read them from the first batch, or build the loss yourself."
+        )
+
+    def build(self, sizes: Mapping[str, Any]) -> Loss:
+        """The loss, with the missing settings taken from `sizes`."""
+        needed = missing(self.name, self.settings)
+        lacking = [name for name in needed if name not in sizes]
+        if lacking:
+            raise ConfigError(f"The loss {self.name!r} needs {lacking}, which cannot be read from a batch. Set them.")
+        return loss_named(self.name, **self.settings, **{name: sizes[name] for name in needed})
+
+
+def missing(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """Settings that the named loss requires and does not have yet."""
+    parameters = inspect.signature(catalogue()[name].module).parameters.values()
+    required = [
+        p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    return [parameter for parameter in required if parameter not in settings]
+
+
+def named_loss(name: str, settings: Mapping[str, Any]) -> Loss | Unbuilt:
+    """The loss of this name, or an `Unbuilt` if sizes of the models are still missing."""
+    if name in catalogue() and missing(name, settings):
+        return Unbuilt(name, dict(settings))
+    return loss_named(name, **settings)
 
 
 def term_from(spec: Any, name: str) -> Term:
@@ -71,27 +114,34 @@ def term_from(spec: Any, name: str) -> Term:
     if isinstance(spec, Term):
         return spec
     if isinstance(spec, (int, float)) and not isinstance(spec, bool):
-        return Term(loss_named(name), weight=spec)
+        return Term(named_loss(name, {}), weight=spec)
     if isinstance(spec, str):
-        return Term(spec if spec == OWN else loss_named(spec))
+        return Term(spec if spec == OWN else named_loss(spec, {}))
     if isinstance(spec, Mapping):
-        fields = {key: value for key, value in spec.items() if key in Term.__dataclass_fields__ and key != "loss"}
-        for side in ("student", "teacher"):
-            if isinstance(fields.get(side), list):
-                fields[side] = tuple(fields[side])
-        settings = {key: value for key, value in spec.items() if key not in Term.__dataclass_fields__}
-        if "temperature" in fields and not callable(fields["temperature"]):
-            settings["temperature"] = fields.pop("temperature")
-        loss = spec.get("loss", name)
-        if isinstance(loss, str) and loss != OWN:
-            loss = loss_named(loss, **settings)
-        elif settings:
-            raise ConfigError(
-                f"Term {name!r} has unknown keys. {nearest(next(iter(settings)), Term.__dataclass_fields__)}"
-            )
-        return Term(loss, **fields)
+        return _from_mapping(spec, name)
     if callable(spec):
         return Term(spec)
     raise ConfigError(
         f"Term {name!r} must be a Term, a loss, a loss name, a weight or a dict with 'loss'; got {type(spec).__name__}."
     )
+
+
+def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
+    known = Term.__dataclass_fields__
+    fields = {key: value for key, value in spec.items() if key in known and key != "loss"}
+    settings = {key: value for key, value in spec.items() if key not in known}
+    for side in ("student", "teacher"):
+        if isinstance(fields.get(side), list):
+            fields[side] = tuple(fields[side])
+    fields["schedule"] = schedule_from(fields.get("schedule"))
+    temperature = fields.pop("temperature", None)
+    if isinstance(temperature, (int, float)):
+        settings["temperature"] = temperature
+    else:
+        fields["temperature"] = schedule_from(temperature)
+    loss = spec.get("loss", name)
+    if isinstance(loss, str) and loss != OWN:
+        loss = named_loss(loss, settings)
+    elif settings:
+        raise ConfigError(f"Term {name!r} has unknown keys. {nearest(next(iter(settings)), known)}")
+    return Term(loss, **fields)

@@ -20,6 +20,7 @@ from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import Teacher, as_teacher
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
+from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.random_state import random_state, restore_random_state
 from knowledge_distillation.training.schedules import ScheduleFactory, check_schedule, make_schedule
 
@@ -114,11 +115,10 @@ class DistillationModule(LightningModule):
         self.scores: dict[str, float] = {}
         """The latest score of every validation loader, by name."""
         self._asks_teacher = self.objective.needs_teacher
-        self._teacher_wanted = self.objective.wanted("teacher")
-        self._reader = Reader(
-            student, student_adapter, temperature=self.temperature, wanted=self.objective.wanted("student")
-        )
-        self._has_schedules = any(term.schedule or term.temperature for term in self.objective.terms.values())
+        self._student_adapter = student_adapter
+        self.objective.student_parameters = lambda: [p for p in self.student_model.parameters() if p.requires_grad]
+        self._read_as_wanted()
+        self._has_schedules = self.objective.has_schedules
         self._inspected = False
         self.latest: dict[str, Tensor] = {}
         """Every component and the total at the last logged step, without graph; for progress bars."""
@@ -260,7 +260,19 @@ class DistillationModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         self._inspected = False
+        if stage == "fit" and not self.objective.is_ready:
+            prepare_objective(self.objective, self.student_model, self._student_adapter, self._teacher, self.trainer)
+            self._read_as_wanted()
         self._reader.attach()
+
+    def _read_as_wanted(self) -> None:
+        self._teacher_wanted = self.objective.wanted("teacher")
+        self._reader = Reader(
+            self.student_model,
+            self._student_adapter,
+            temperature=self.temperature,
+            wanted=self.objective.wanted("student"),
+        )
 
     def on_fit_start(self) -> None:
         self._prepare_teacher()

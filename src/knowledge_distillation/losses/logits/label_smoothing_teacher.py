@@ -79,6 +79,7 @@ class LabelSmoothingTeacher(Loss):
             title="When Does Label Smoothing Help?", authors="Müller, Kornblith, Hinton", year=2019, arxiv="1906.02629"
         ),
         needs=("labels",),
+        uses_teacher=False,
         exceptions={"zero_at_equality": "the smoothed label is compared with, not the teacher"},
     )
 

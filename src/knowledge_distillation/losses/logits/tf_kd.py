@@ -111,6 +111,7 @@ class TfKD(Loss):
         signal="logits",
         paper=TEACHER_FREE,
         needs=("labels",),
+        uses_teacher=False,
         exceptions={"zero_at_equality": "the virtual teacher is made from the label, not from the teacher"},
     )
 

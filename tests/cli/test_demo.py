@@ -1,0 +1,123 @@
+"""What goes wrong for a user when the demo's numbers are not what they seem. It trains seven small models."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy import stats
+
+from knowledge_distillation.domains.vision import digits, digits_cnn, image_mlp
+
+pytestmark = pytest.mark.slow
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
+    """What `kd demo --quick --json` printed to both streams, and where it wrote."""
+    home = tmp_path_factory.mktemp("demo") / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from knowledge_distillation.cli import main; sys.exit(main())"]
+        + ["demo", "--quick", "--json", "--directory", str(home)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr, home
+
+
+Demo = tuple[dict[str, Any], str, Path]
+
+
+def test_the_verdict_follows_from_the_printed_scores(demo: Demo) -> None:
+    """Otherwise the demo claims more than it measured."""
+    comparison = demo[0]["comparison"]
+    taught, alone = comparison["with_teacher"], comparison["without_teacher"]
+    assert len(taught) == len(alone) == len(comparison["seeds"]) == 3
+    assert comparison["difference"] == pytest.approx(statistics.fmean(taught) - statistics.fmean(alone))
+    interval = stats.ttest_rel(taught, alone).confidence_interval(0.95)
+    assert (comparison["low"], comparison["high"]) == pytest.approx((interval.low, interval.high), rel=1e-5)
+    expected = "helped" if interval.low > 0 else "hurt" if interval.high < 0 else "no evidence"
+    assert comparison["verdict"] == expected
+
+
+def test_the_scores_are_those_of_the_written_students_on_the_test_images(demo: Demo) -> None:
+    """Otherwise the accuracy is not that of the models that were delivered."""
+    result, _, home = demo
+    images, labels = digits().validation["test"].dataset.tensors
+
+    def accuracy(model: torch.nn.Module, folder: str) -> float:
+        model.load_state_dict(load_file(home / folder / "student.safetensors"))
+        with torch.no_grad():
+            return float((model.eval()(images).argmax(-1) == labels).float().mean())
+
+    assert result["teacher_accuracy"] == pytest.approx(accuracy(digits_cnn(), "teacher"), abs=1e-6)
+    for arm in ("with", "without"):
+        measured = [accuracy(image_mlp(), f"seed-{seed}-{arm}-teacher") for seed in range(3)]
+        assert result["comparison"][f"{arm}_teacher"] == pytest.approx(measured, abs=1e-6)
+
+
+def test_a_teacher_of_all_labels_beats_the_student_of_few(demo: Demo) -> None:
+    """Otherwise there is nothing to distil, and the demo shows a broken training."""
+    result = demo[0]
+    assert result["teacher_accuracy"] > 0.97
+    assert result["comparison"]["difference"] > 0.02
+    assert all(0.7 < score < result["teacher_accuracy"] for score in result["comparison"]["without_teacher"])
+    assert (result["labelled"], result["images"]) == (100, 1297)
+
+
+def test_the_costs_are_those_counted_by_hand(demo: Demo) -> None:
+    """Otherwise the demo's 'smaller' is not true."""
+    teacher, student = demo[0]["teacher_cost"], demo[0]["student_cost"]
+    assert student["parameters"] == 64 * 32 + 32 + 32 * 10 + 10
+    assert student["bytes"] == 4 * student["parameters"]
+    weights = sum(parameter.numel() for parameter in digits_cnn().parameters())
+    statistics_of_norms = 2 * (32 + 64 + 64)
+    assert teacher["parameters"] == weights
+    assert teacher["bytes"] == 4 * (weights + statistics_of_norms) + 3 * 8
+    for cost in (teacher, student):
+        assert 0 < cost["latency_ms"] <= cost["latency_p95_ms"]
+    assert student["latency_ms"] < teacher["latency_ms"]
+
+
+def test_what_is_printed_is_also_written(demo: Demo) -> None:
+    """Otherwise the result is lost with the terminal."""
+    result, _, home = demo
+    stored = json.loads((home / "comparison.json").read_text())
+    assert {name: stored[name] for name in result} == result
+    assert stored["environment"]["versions"]["torch"] == torch.__version__
+    assert len([path for path in home.iterdir() if path.is_dir()]) == 7
+
+
+def test_progress_counts_every_stage_to_its_end(demo: Demo) -> None:
+    """Otherwise the user watches a count that never fills."""
+    stages = re.findall(r"\[(\d+)/(\d+)\]", demo[1])
+    assert [int(done) for done, _ in stages] == list(range(1, 9))
+    assert {total for _, total in stages} == {"8"}
+
+
+def test_both_arms_differ_in_the_teacher_only(demo: Demo) -> None:
+    """Otherwise the difference measures luck of the start or of the data."""
+    import yaml
+
+    home = demo[2]
+    plans = [
+        yaml.safe_load((home / f"seed-1-{arm}-teacher" / "recipe.yaml").read_text()) for arm in ("with", "without")
+    ]
+    assert plans[0]["training"] == plans[1]["training"]
+    assert plans[0]["student"] == plans[1]["student"]
+    assert plans[1]["teacher"] is None
+    labels = [digits(labelled=100, seed=seed).train.dataset.tensors[1].numpy() for seed in (1, 1)]
+    assert np.array_equal(*labels)
