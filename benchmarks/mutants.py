@@ -27,7 +27,7 @@ JUDGES_OF_SHARED_CODE = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--per-loss", type=int, default=4, help="mutants for each loss and each file of shared code")
+    parser.add_argument("--per-loss", type=int, default=6, help="mutants for each loss and each file of shared code")
     parser.add_argument("--only", default="", help="only files whose path contains this")
     parser.add_argument("--all", action="store_true", help="every mutant there is, not a sample; takes hours")
 

@@ -75,7 +75,7 @@ def index() -> str:
 def _index_row(entry: Entry) -> tuple[str, str, str, str]:
     facts = entry.facts
     needs = ", ".join([escaped(facts.signal), *(f"`{need}`" for need in facts.needs)])
-    return f"[`{entry.name}`]({entry.name}.md)", _paper(facts.paper, short=True), needs, escaped(facts.learns) or "-"
+    return f"[`{entry.name}`]({entry.name}.md)", short_paper(facts.paper), needs, escaped(facts.learns) or "-"
 
 
 def loss_page(entry: Entry) -> str:
@@ -116,7 +116,7 @@ def loss_page(entry: Entry) -> str:
 
 
 def example(entry: Entry) -> str:
-    """The docstring's example as a session that runs from nothing: what it uses is imported first."""
+    """The docstring's example in a form that runs from nothing: what it uses is imported first."""
     block = docstrings.read(entry.function).block("Example")
     names = _free_names(block)
     from_losses = sorted((name for name in names if hasattr(losses, name)), key=str.lower)
@@ -174,21 +174,30 @@ def _exceptions(facts: Facts) -> str:
     return "Laws that do not apply, and why:\n\n" + table(("Law", "Reason"), rows)
 
 
-def _paper(paper: Paper | None, *, short: bool = False) -> str:
+def short_paper(paper: Paper | None) -> str:
+    """First author, year and link of a paper; "-" for none."""
     if paper is None:
-        return "-" if short else "none"
-    link = f"[arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else ""
-    if short:
-        first = paper.authors.partition(",")[0].removesuffix(" et al.")
-        many = "," in paper.authors or paper.authors.endswith("et al.")
-        return " ".join(filter(None, (escaped(f"{first}{' et al.' if many else ''} ({paper.year})"), link)))
+        return "-"
+    authors = paper.authors.removesuffix(" et al.").split(", ")
+    many = len(authors) > 2 or paper.authors.endswith("et al.")
+    shown = f"{authors[0]} et al." if many else ", ".join(authors)
+    return f"{escaped(f'{shown} ({paper.year})')} {_arxiv(paper)}".strip()
+
+
+def _paper(paper: Paper | None) -> str:
+    if paper is None:
+        return "none"
     parts = (
         escaped(f"{paper.authors} ({paper.year})"),
         f"*{escaped(paper.title)}*",
         escaped(paper.venue or ""),
-        link or "not on arXiv",
+        _arxiv(paper) or "not on arXiv",
     )
     return ", ".join(filter(None, parts))
+
+
+def _arxiv(paper: Paper) -> str:
+    return f"[arXiv:{paper.arxiv}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else ""
 
 
 def _recipe(line: str, notes: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 _PIECES = re.compile(r"(`[^`]+`|arXiv:\d{4}\.\d{4,5}|https://[^\s,)]+[^\s,).])")
+_POWER = re.compile(r"(?<=[\w)|])\*\*(-?\w+)")
 _SIGNS = re.compile(r"([\\*_\[\]|#])")
 
 
@@ -28,7 +29,8 @@ def _piece(piece: str, links: Mapping[str, str]) -> str:
     if piece.startswith("https://"):
         return f"<{piece}>"
     plain = piece.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _SIGNS.sub(r"\\\1", plain)
+    raised = _POWER.sub("^\\1^", plain).replace(" * ", " · ")  # a mark that no docstring uses, until all is escaped
+    return re.sub(r"\^([\w-]+)\^", r"<sup>\1</sup>", _SIGNS.sub(r"\\\1", raised))
 
 
 def linked(markdown: str, links: Mapping[str, str]) -> str:

@@ -69,7 +69,7 @@ def default(value: Any) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(default, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, types.MappingProxyType):
-        return repr(dict(value))
+        return "{" + ", ".join(f"{default(key)}: {default(entry)}" for key, entry in value.items()) + "}"
     if inspect.isfunction(value) or isinstance(value, type):
         return value.__name__
     return repr(value)

@@ -64,7 +64,7 @@ class Usage:
     Attributes:
         make: the line that builds the module; empty where the function does.
         call: the line that computes the loss.
-        recipe: the objective of a recipe, one line of YAML; empty if it cannot be written in one.
+        recipe: the objective of a recipe with this loss as its one term; empty if a recipe cannot say it.
         notes: what must be known besides.
     """
 
@@ -111,8 +111,10 @@ def _recipe(entry: Entry, settings: dict[str, Any]) -> str:
         for side in ("student", "teacher"):  # a list of its own for each: YAML would write an alias
             several = SEVERAL_LAYERS.get(signal)
             term[side] = list(several) if several else ONE_LAYER.get(signal) or MODEL_OUTPUTS[signal]
-    content = {"objective": {entry.name: {**term, **settings}}}
-    return yaml.safe_dump(content, default_flow_style=True, sort_keys=False, width=10_000).strip().strip("{}") + "}}"
+    required = inspect.signature(entry.module).parameters
+    chosen = {name: value for name, value in settings.items() if required[name].default is not inspect.Parameter.empty}
+    line = yaml.safe_dump({**term, **chosen}, default_flow_style=True, sort_keys=False, width=10_000).strip()
+    return f"objective:\n  {entry.name}: {line}"
 
 
 def _notes(entry: Entry) -> list[str]:
@@ -127,6 +129,8 @@ def _notes(entry: Entry) -> list[str]:
             "The names after `student` and `teacher` are examples: module paths of your models, or features that "
             "your adapter gives."
         )
+    if any(parameter.default is parameter.empty for parameter in inspect.signature(entry.module).parameters.values()):
+        notes.append("Sizes that the module needs and the recipe leaves out are read from the first batch.")
     foreign = [need for need in entry.facts.needs if need not in READ_BY_ADAPTERS]
     if foreign:
         listed = " and ".join(f"`{need}`" for need in foreign)

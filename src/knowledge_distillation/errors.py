@@ -49,7 +49,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
         A sentence to end an error message with.
     """
     names = sorted(map(str, known))
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    by_folded: dict[str, list[str]] = {}
+    for known_name in names:
+        by_folded.setdefault(known_name.casefold(), []).append(known_name)
+    found = difflib.get_close_matches(str(name).casefold(), by_folded, n=3, cutoff=0.5)
+    close = [known_name for folded in found for known_name in by_folded[folded]]
     listed = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
     meant = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{meant}Known: {listed or '(none)'}."

@@ -6,7 +6,6 @@ differently from the original, on purpose, is listed in the documentation under 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,24 +17,30 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
-from knowledge_distillation.errors import CheckpointError, ConfigError, ModelContractError, nearest
-from knowledge_distillation.losses import Cosine, KDFromLogProbs
+from knowledge_distillation.errors import CheckpointError, ConfigError
+from knowledge_distillation.kd_arguments import (
+    built,
+    check_logging,
+    check_names,
+    check_norm,
+    check_number,
+    check_whole,
+    devices_of,
+    original_objective,
+    precision_of,
+)
 from knowledge_distillation.losses.inputs import check_positive
-from knowledge_distillation.objective import Objective, Term
 from knowledge_distillation.run import check_arguments, loader_length
 from knowledge_distillation.teachers import LiveTeacher
+from knowledge_distillation.training.fitting import check_checkpoint, fit
 from knowledge_distillation.training.module import DistillationModule, own_weights
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.pipelines import check_pipeline
 from knowledge_distillation.training.progress import LossProgressBar
 from knowledge_distillation.training.schedules import check_schedule
 from knowledge_distillation.training.tracking import comet_from_file, log_hyperparameters
-from knowledge_distillation.training.trainer import checkpoint_callback, trainer_with
+from knowledge_distillation.training.trainer import checkpoint_callback, last_checkpoint, trainer_with
 
-logger = logging.getLogger(__name__)
-
-ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps", "ddp", "ddp_cpu", "ddp_spawn")
-ALWAYS_COMPUTED = ("kd_loss", "cos_embed_loss")
 KD_LOSS_ALONE: Mapping[str, float] = MappingProxyType({"kd_loss": 1})
 
 
@@ -76,10 +81,19 @@ class KnowledgeDistillModel(DistillationModule):
         teacher_model: nn.Module | None = None,
     ) -> None:
         softness = temperature or 1.0
+        self._dummies = [
+            name
+            for name, value in (
+                ("optimize_method", optimize_method),
+                ("learning_rate", learning_rate),
+                ("temperature", temperature),
+            )
+            if not value
+        ]
         super().__init__(
             student_model,  # type: ignore[arg-type]  # checked there
             teacher_model,
-            original_objective(final_loss_coeff_dict or KD_LOSS_ALONE, softness),
+            original_objective(KD_LOSS_ALONE if final_loss_coeff_dict is None else final_loss_coeff_dict, softness),
             optimizer=optimize_method or "adam",
             learning_rate=learning_rate or 1e-4,
             schedule=scheduler_method or "",
@@ -93,6 +107,13 @@ class KnowledgeDistillModel(DistillationModule):
         )
         self.max_epoch = max_epoch
         self.final_loss_coeff_dict = dict(final_loss_coeff_dict or KD_LOSS_ALONE)
+
+    def configure_optimizers(self) -> Any:
+        if self._dummies:
+            raise ConfigError(
+                f"This module was built for inference, with dummy settings for {self._dummies}. Set them to train it."
+            )
+        return super().configure_optimizers()
 
     @property
     def teacher_model(self) -> nn.Module | None:
@@ -145,30 +166,6 @@ def read_student_weights(checkpoint_path: str | Path, map_location: Any = "cpu")
     if not student:
         raise CheckpointError(f"The checkpoint {checkpoint_path} holds no entry under {prefix!r}, so no student.")
     return student
-
-
-def original_objective(coefficients: Mapping[str, float], temperature: float) -> Objective:
-    """The original's objective: kd_loss, cos_embed_loss and the student's own losses, with two monitors.
-
-    Args:
-        coefficients: loss name -> coefficient; losses without one are logged only.
-        temperature: squared onto kd_loss.
-
-    Raises:
-        ConfigError: if there is no coefficient above 0.
-    """
-    if not isinstance(coefficients, Mapping) or not all(isinstance(name, str) for name in coefficients):
-        raise ConfigError(f"final_loss_coeff_dict must map loss names to numbers, got {coefficients!r}.")
-    terms: dict[str, Term] = {
-        "kd_loss": Term(KDFromLogProbs(temperature), coefficients.get("kd_loss", 0), "log_probs", "log_probs"),
-        "cos_embed_loss": Term(Cosine(), coefficients.get("cos_embed_loss", 0)),
-    }
-    for name, coefficient in coefficients.items():
-        if name not in ALWAYS_COMPUTED:
-            terms[name] = Term("own", coefficient, student=name)
-    terms["train_logit_diff"] = Term(nn.MSELoss(), 0)
-    terms["train_prob_diff"] = Term(nn.L1Loss(), 0, "prob", "prob")
-    return Objective(terms)
 
 
 class ScorePrinter(Callback):
@@ -255,32 +252,31 @@ class KnowledgeDistillationTraining:
         if not isinstance(teacher_model, nn.Module):
             raise ConfigError(f"teacher_model must be an nn.Module, got {type(teacher_model).__name__}.")
         check_arguments(train_data_loader, val_data_loaders, max_epoch, seed)
+        check_names(val_data_loaders)
         check_positive("learning_rate", learning_rate)
         check_positive("temperature", temperature)
-        if num_lr_warm_up_epoch < 0:
-            raise ConfigError(f"num_lr_warm_up_epoch must be at least 0, got {num_lr_warm_up_epoch!r}.")
-        if (
-            isinstance(accumulate_grad_batches, bool)
-            or not isinstance(accumulate_grad_batches, int)
-            or accumulate_grad_batches < 1
+        check_number("num_lr_warm_up_epoch", num_lr_warm_up_epoch, 0)
+        check_whole("accumulate_grad_batches", accumulate_grad_batches, 1)
+        check_whole("num_nodes", num_nodes, 1)
+        gradient_norm = check_norm(track_grad_norm)
+        hyperparameters = check_logging(logging_param)
+        if deterministic not in (True, False, "warn") or isinstance(deterministic, int) != isinstance(
+            deterministic, bool
         ):
-            raise ConfigError(
-                f"accumulate_grad_batches must be a whole number of at least 1, got {accumulate_grad_batches!r}."
-            )
+            raise ConfigError(f"deterministic must be True, False or 'warn', got {deterministic!r}.")
         check_optimizer(optimize_method)
         check_schedule(scheduler_method)
         if val_data_loaders:
             if inference_pipeline is None:
                 raise ConfigError("inference_pipeline is missing: val_data_loaders cannot be scored without it.")
             check_pipeline(inference_pipeline)
-        devices = _devices(num_gpu_used, accelerator)
+        devices = devices_of(num_gpu_used, accelerator)
         self.resume_from_checkpoint = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if self.resume_from_checkpoint and not Path(self.resume_from_checkpoint).is_file():
             raise CheckpointError(f"resume_from_checkpoint: there is no file {self.resume_from_checkpoint}.")
-        loggers: list[Logger] = [comet_from_file(comet_info_path, comet_exp_name)] if log_to_comet else []
         seed_everything(seed, verbose=False)
         if not isinstance(student_model, nn.Module):
-            student_model = _built(student_model)
+            student_model = built(student_model)
         self.pytorch_lightning_module = KnowledgeDistillModel(
             num_gpu_used=num_gpu_used,
             max_epoch=max_epoch,
@@ -296,25 +292,22 @@ class KnowledgeDistillationTraining:
             student_model=student_model,
             teacher_model=teacher_model,
         )
-        self.pytorch_lightning_module.gradient_norm = track_grad_norm if track_grad_norm != -1 else None
-        loggers.append(CSVLogger(".", name="lightning_logs"))
-        log_hyperparameters(loggers, logging_param)
-        metric = next(iter(val_data_loaders or {}), None)
-        checkpoints = checkpoint_callback(
-            None if log_to_comet else Path("checkpoints"), metric=metric, pipeline=inference_pipeline
-        )
+        self.pytorch_lightning_module.gradient_norm = gradient_norm
+        folder = None if log_to_comet else Path("checkpoints")
+        best = checkpoint_callback(folder, metric=next(iter(val_data_loaders or {}), None), pipeline=inference_pipeline)
         self.trainer = trainer_with(
             {
                 **devices,
                 "max_epochs": max_epoch,
                 "num_nodes": num_nodes,
-                "precision": _precision(precision, devices["accelerator"]),
+                "precision": precision_of(precision, devices["accelerator"]),
                 "deterministic": deterministic,
                 "accumulate_grad_batches": accumulate_grad_batches,
-                "logger": loggers,
+                "logger": False,
                 "log_every_n_steps": max(1, min(50, loader_length(train_data_loader) or 50)),
                 "callbacks": [
-                    checkpoints,
+                    best,
+                    last_checkpoint(folder),
                     LearningRateMonitor(logging_interval="step"),
                     ScorePrinter(),
                     LossProgressBar(),
@@ -324,72 +317,18 @@ class KnowledgeDistillationTraining:
                 "num_sanity_val_steps": -1 if val_data_loaders else 0,
             }
         )
+        # Only now, when nothing is refused any more: an experiment at Comet and files of metrics are begun.
+        loggers: list[Logger] = [comet_from_file(comet_info_path, comet_exp_name)] if log_to_comet else []
+        loggers.append(CSVLogger(".", name="lightning_logs"))
+        self.trainer.loggers = loggers
+        log_hyperparameters(loggers, hyperparameters)
 
     def start_kd_training(self) -> None:
         """Run the whole training."""
-        self.trainer.fit(
-            self.pytorch_lightning_module,
-            ckpt_path=self.resume_from_checkpoint,
-            weights_only=True if self.resume_from_checkpoint else None,
-        )
+        if self.resume_from_checkpoint:
+            check_checkpoint(self.resume_from_checkpoint, self.pytorch_lightning_module)
+        fit(self.trainer, self.pytorch_lightning_module, None, self.resume_from_checkpoint)
 
     def get_student_model(self) -> nn.Module:
         """The very student that was passed in, trained in place."""
         return self.pytorch_lightning_module.get_student_model()
-
-
-def _built(make: Any) -> nn.Module:
-    if not callable(make):
-        raise ConfigError(
-            f"student_model must be an nn.Module or a callable that makes one, got {type(make).__name__}."
-        )
-    student = make()
-    if not isinstance(student, nn.Module):
-        raise ModelContractError(f"student_model() must return an nn.Module, got {type(student).__name__}.")
-    return student
-
-
-def _devices(num_gpu_used: Any, accelerator: str | None) -> dict[str, Any]:
-    """Lightning's accelerator, devices and strategy for the original's two arguments."""
-    if isinstance(num_gpu_used, bool) or not isinstance(num_gpu_used, int) or num_gpu_used < 0:
-        raise ConfigError(f"num_gpu_used must be a whole number of at least 0, got {num_gpu_used!r}.")
-    if accelerator not in ACCELERATORS:
-        raise ConfigError(
-            f"There is no accelerator {accelerator!r}. {nearest(str(accelerator), filter(None, ACCELERATORS))}"
-        )
-    if accelerator in ("gpu", "cuda", "mps"):
-        num_gpu_used = max(1, num_gpu_used)
-    if accelerator in ("cpu", "ddp_cpu") and num_gpu_used > 0:
-        raise ConfigError(f"accelerator={accelerator!r} contradicts num_gpu_used={num_gpu_used}: set one of them.")
-    if num_gpu_used == 0:
-        strategy = "ddp" if accelerator == "ddp_cpu" else "auto"
-        return {"accelerator": "auto" if accelerator == "auto" else "cpu", "devices": 1, "strategy": strategy}
-    kind = "mps" if accelerator == "mps" else "gpu"
-    there = (
-        torch.cuda.device_count()
-        if kind == "gpu" and torch.cuda.is_available()
-        else int(torch.backends.mps.is_available())
-    )
-    if there < num_gpu_used:
-        raise ConfigError(
-            f"num_gpu_used={num_gpu_used} but {there} GPUs are there. Use num_gpu_used={there}, or 0 for the CPU."
-        )
-    strategy = "ddp_find_unused_parameters_true" if num_gpu_used > 1 else "auto"
-    return {"accelerator": kind, "devices": num_gpu_used, "strategy": strategy}
-
-
-def _precision(precision: int | str, accelerator: str) -> int | str:
-    known = {
-        16: "16-mixed",
-        "16": "16-mixed",
-        "bf16": "bf16-mixed",
-        32: "32-true",
-        "32": "32-true",
-        64: "64-true",
-        "64": "64-true",
-    }
-    chosen = known.get(precision, precision)
-    if chosen == "16-mixed" and accelerator == "cpu":
-        logger.warning("precision=16 needs a GPU; training on the CPU in 32-bit precision instead.")
-        return "32-true"
-    return chosen

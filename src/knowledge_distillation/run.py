@@ -20,6 +20,8 @@ from torch import nn
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.teachers import Teacher
+from knowledge_distillation.training.fitting import check_checkpoint, fit
+from knowledge_distillation.training.loaders import one_loader
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
@@ -97,6 +99,7 @@ def distill(
         CheckpointError: if there is nothing to resume from.
     """
     check_arguments(train_loader, val_loaders, max_epochs, seed)
+    resume = resume or None
     module = DistillationModule(
         student,
         teacher,
@@ -112,6 +115,8 @@ def distill(
     )
     run_directory = _open_directory(directory, resume)
     checkpoint = _checkpoint_to_resume(run_directory, resume)
+    if checkpoint:
+        check_checkpoint(checkpoint, module)
     seed_everything(seed, workers=True, verbose=False)
     loggers = [csv_logger(run_directory), *trackers(track, run_directory, run_directory.name)]
     engine = make_trainer(
@@ -142,12 +147,13 @@ def distill(
     if engine.is_global_zero:
         (run_directory / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     started = time.monotonic()
-    engine.fit(module, train_loader, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    fit(engine, module, one_loader(train_loader), checkpoint)
     if engine.is_global_zero:
         save_model(module.student_model, str(run_directory / "student.safetensors"))
         environment = {
             **environment_facts(),
             "seed": seed,
+            "teacher": None if module.teacher is None else module.teacher.fingerprint,
             "seconds": round(time.monotonic() - started, 3),
             "scores": module.scores,
             "interrupted": engine.interrupted,
@@ -167,8 +173,8 @@ def check_arguments(train_loader: Any, val_loaders: Any, max_epochs: Any, seed: 
     if val_loaders is not None and not isinstance(val_loaders, Mapping):
         raise ConfigError(f"val_loaders must be a dict of name -> loader, got {type(val_loaders).__name__}.")
     for name, loader in (val_loaders or {}).items():
-        if not isinstance(name, str) or not name or any(letter in name for letter in ":{}[]"):
-            raise ConfigError(f"A validation loader's name must be text without : {{ }} [ ], got {name!r}.")
+        if not isinstance(name, str) or not name or any(letter in name for letter in ":{}[]") or not name.isprintable():
+            raise ConfigError(f"A validation loader's name must be text on one line without : {{ }} [ ], got {name!r}.")
         if not isinstance(loader, Iterable):
             raise ConfigError(f"The validation loader {name!r} must be iterable, got {type(loader).__name__}.")
         if loader_length(loader) == 0:

@@ -88,8 +88,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_package_installs_the_command() -> None:
     """Otherwise `kd` is not found after pip install."""
-    import tomllib
-
+    tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text())["project"]
     assert project["scripts"]["kd"] == "knowledge_distillation.cli:main"
 

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from scipy import stats
 
@@ -27,9 +27,9 @@ SOURCE = Path(__file__).parents[2] / "src"
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
     """What `kd demo --quick --json` printed to both streams, and where it wrote."""
     home = tmp_path_factory.mktemp("demo") / "out"
+    start = "import sys; from knowledge_distillation.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from knowledge_distillation.cli import main; sys.exit(main())"]
-        + ["demo", "--quick", "--json", "--directory", str(home)],
+        [sys.executable, "-c", start, "demo", "--quick", "--json", "--directory", str(home)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
@@ -101,17 +101,14 @@ def test_what_is_printed_is_also_written(demo: Demo) -> None:
     assert len([path for path in home.iterdir() if path.is_dir()]) == 7
 
 
-def test_progress_counts_every_stage_to_its_end(demo: Demo) -> None:
-    """Otherwise the user watches a count that never fills."""
-    stages = re.findall(r"\[(\d+)/(\d+)\]", demo[1])
-    assert [int(done) for done, _ in stages] == list(range(1, 9))
-    assert {total for _, total in stages} == {"8"}
+def test_progress_counts_every_stage(demo: Demo) -> None:
+    """Otherwise the user cannot tell a slow demo from one that hangs."""
+    stages = [int(number) for number in re.findall(r"^\[?(\d+)", demo[1], flags=re.MULTILINE)]
+    assert stages == list(range(1, 9))
 
 
 def test_both_arms_differ_in_the_teacher_only(demo: Demo) -> None:
     """Otherwise the difference measures luck of the start or of the data."""
-    import yaml
-
     home = demo[2]
     plans = [
         yaml.safe_load((home / f"seed-1-{arm}-teacher" / "recipe.yaml").read_text()) for arm in ("with", "without")
@@ -119,5 +116,3 @@ def test_both_arms_differ_in_the_teacher_only(demo: Demo) -> None:
     assert plans[0]["training"] == plans[1]["training"]
     assert plans[0]["student"] == plans[1]["student"]
     assert plans[1]["teacher"] is None
-    labels = [digits(labelled=100, seed=seed).train.dataset.tensors[1].numpy() for seed in (1, 1)]
-    assert np.array_equal(*labels)

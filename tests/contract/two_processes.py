@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from knowledge_distillation import kd_training
+from knowledge_distillation import kd_arguments, kd_training
 from tests.contract.toy import ROWS, Student, Teacher, inputs_loader, labelled_loader, training
 
 EPOCHS = 2
@@ -57,9 +57,9 @@ class Witness(Callback):
 def main(folder: Path) -> None:
     """Train, then write what this process saw."""
     with patch("torch.cuda.is_available", return_value=True), patch("torch.cuda.device_count", return_value=2):
-        asked = kd_training._devices(2, None)
+        asked = kd_arguments.devices_of(2, None)
     # what two GPUs would get, put on two processes of the CPU, which every machine has
-    kd_training._devices = lambda *given: {**asked, "accelerator": "cpu", "devices": 2}
+    kd_training.devices_of = lambda *given: {**asked, "accelerator": "cpu", "devices": 2}
     pipeline, witness, student, teacher = RankScorer(), Witness(), HalfUsed(), Teacher()
     made = training(
         num_gpu_used=2,

@@ -55,12 +55,12 @@ def test_arguments_are_described(name: str) -> None:
 
 @pytest.mark.parametrize("name", catalogue())
 def test_example_runs_as_shown(name: str) -> None:
-    """The example prints what it says it prints, from an empty session."""
-    session = doctest.DocTestParser().get_doctest(example(catalogue()[name]), {}, name, None, 0)
-    assert session.examples[-1].want, "the example shows no result"
+    """The example prints what it says it prints, from an empty namespace."""
+    shown = doctest.DocTestParser().get_doctest(example(catalogue()[name]), {}, name, None, 0)
+    assert shown.examples[-1].want, "the example shows no result"
     torch.manual_seed(0)
     report: list[str] = []
-    failed, _ = doctest.DocTestRunner(verbose=False).run(session, out=report.append)
+    failed, _ = doctest.DocTestRunner(verbose=False).run(shown, out=report.append)
     assert failed == 0, "".join(report)
 
 

@@ -69,8 +69,8 @@ def test_an_unknown_demo_shows_the_near_one(tmp_path: Any) -> None:
 def test_a_demo_with_one_seed_is_refused_before_anything_is_trained(tmp_path: Any) -> None:
     """Otherwise the teacher is trained first, and then the user learns that one seed is too few."""
     stages: list[str] = []
-    with pytest.raises(ConfigError, match="at least 2 seeds"):
-        run_demo(directory=tmp_path / "demo", seeds=[0], quick=True, progress=stages.append)
+    with pytest.raises(ConfigError, match="at least 2"):
+        run_demo(directory=tmp_path / "demo", seeds=1, quick=True, progress=stages.append)
     assert stages == []
     assert not (tmp_path / "demo").exists()
 

@@ -68,9 +68,7 @@ def test_few_labels_are_drawn_evenly_over_the_classes_and_are_the_true_ones() ->
             assert int(per_class.max() - per_class.min()) <= 1
 
 
-@given(
-    st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0, 1), st.integers(0, 5)
-)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0, 1), st.integers(0, 5))
 def test_labels_are_kept_as_evenly_as_the_classes_allow(labels: list[int], share: float, seed: int) -> None:
     """Otherwise rare classes lose all their labels first."""
     given = torch.tensor(labels)
@@ -135,7 +133,9 @@ def test_idx_files_are_read_as_they_are_defined(packed: bool, place: str, tmp_pa
     arrays = small(tmp_path / place, packed=packed)
     data = mnist(folder=str(tmp_path), batch_size=4)
     images, labels = data.train.dataset.tensors
-    assert np.array_equal(images.numpy()[:, 0], (arrays["train-images-idx3-ubyte"] / np.float32(255)).astype(np.float32))
+    assert np.array_equal(
+        images.numpy()[:, 0], (arrays["train-images-idx3-ubyte"] / np.float32(255)).astype(np.float32)
+    )
     assert labels.tolist() == arrays["train-labels-idx1-ubyte"].tolist()
     assert data.validation["test"].dataset.tensors[1].tolist() == arrays["t10k-labels-idx1-ubyte"].tolist()
     assert mnist(folder=str(tmp_path), limit=7).train.dataset.tensors[1].tolist() == labels[:7].tolist()

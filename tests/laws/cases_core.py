@@ -72,7 +72,9 @@ CASES = [
         settings={"temperature": 3.0},
     ),
     Case(name="forward_kl", inputs=logits, oracle=kl_oracle, settings={"temperature": 2.0}),
-    Case(name="forward_kl", inputs=tokens, oracle=kl_oracle, settings={"temperature": 1.0}, item_axes=2, label="tokens"),
+    Case(
+        name="forward_kl", inputs=tokens, oracle=kl_oracle, settings={"temperature": 1.0}, item_axes=2, label="tokens"
+    ),
     Case(name="cosine", inputs=logits, oracle=cosine_oracle),
     Case(name="cross_entropy", inputs=labelled_logits, oracle=cross_entropy_oracle),
     Case(

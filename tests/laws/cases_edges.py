@@ -29,7 +29,7 @@ def log_probs_with_zeros(generator: torch.Generator, batch: int) -> Inputs:
 def close_predictions(generator: torch.Generator, batch: int) -> Inputs:
     """A student that is about as wrong as its teacher, where the margin decides."""
     label, teacher = torch.randn(2, batch, 3, generator=generator, dtype=torch.float64)
-    student = teacher + 0.1 * torch.randn(batch, 3, generator=generator, dtype=torch.float64)
+    student = teacher + 0.03 * torch.randn(batch, 3, generator=generator, dtype=torch.float64)
     return Inputs(student=student, teacher=teacher, needs={"labels": label})
 
 

@@ -69,7 +69,7 @@ def other_defaults(case: Case) -> list[dict[str, Any]]:
         if isinstance(parameter.default, bool):
             others.append({name: not parameter.default})
         elif isinstance(parameter.default, float):
-            others.append({name: moved(parameter.default)})
+            others += [{name: other} for other in moved(case, name, parameter.default)]
     return others
 
 

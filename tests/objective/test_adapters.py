@@ -219,7 +219,9 @@ def test_an_adapter_is_a_name_a_callable_or_a_pair() -> None:
     assert set(ADAPTERS) == {"auto", "original"}
 
 
-@pytest.mark.parametrize("adapter", [3, None, (auto,), (auto, 3), (auto, auto, auto)], ids=repr)
+@pytest.mark.parametrize(
+    "adapter", [3, None, (auto,), (auto, 3), (auto, auto, auto)], ids=["3", "None", "one", "no callable", "three"]
+)
 def test_an_adapter_of_another_type_is_refused(adapter: Any) -> None:
     """Otherwise the mistake shows up as 'not callable' on the first batch."""
     with pytest.raises(ConfigError, match="adapter must be a name"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 from knowledge_distillation.domains.catalogue import data_sets, models
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.objective import as_objective
+from knowledge_distillation.recipes.methods import check_method
 from knowledge_distillation.recipes.reading import LARGEST_FILE, TRAINER_KEYS, Recipe, read_recipe, shipped
+from knowledge_distillation.recipes.sources import SOURCES
 from knowledge_distillation.run import distill
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.schedules import check_schedule
@@ -27,7 +30,16 @@ def read(text: str, folder: Path, *overrides: str) -> Recipe:
     return read_recipe(path, overrides)
 
 
-def check_settings(spec: dict[str, Any], known: dict[str, Any], apart: set[str]) -> None:
+def teachers_of(recipe: Recipe) -> list[dict[str, Any]]:
+    """The teacher section and the members inside it."""
+    found, open_specs = [], [recipe.teacher] if recipe.teacher else []
+    while open_specs:
+        found.append(open_specs.pop())
+        open_specs.extend(found[-1].get("members", []))
+    return found
+
+
+def check_settings(spec: dict[str, Any], known: Mapping[str, Any], apart: set[str]) -> None:
     """The named component exists and takes every setting that the recipe gives."""
     assert spec["name"] in known
     assert set(spec) - {"name"} - apart <= set(inspect.signature(known[spec["name"]]).parameters)
@@ -38,11 +50,13 @@ def test_a_shipped_recipe_names_only_what_exists(name: str) -> None:
     """Otherwise a recipe of the documentation fails, perhaps after the teacher was trained for hours."""
     recipe = read_recipe(name)
     assert recipe.description
+    check_method(recipe)
     check_settings(recipe.student, models(), {"weights"})
     check_settings(recipe.data, data_sets(), set())
-    if recipe.teacher:
-        check_settings(recipe.teacher, models(), {"weights", "train"})
-    plans = [recipe.training, (recipe.teacher or {}).get("train", {})]
+    plans = [recipe.training]
+    for teacher in teachers_of(recipe):
+        check_settings(teacher, {**SOURCES, **models()}, {"weights", "train", "members"})
+        plans.append(teacher.get("train", {}))
     accepted = set(inspect.signature(distill).parameters) | set(TRAINER_KEYS)
     for plan in plans:
         assert set(plan) - {"data"} <= accepted
@@ -50,7 +64,8 @@ def test_a_shipped_recipe_names_only_what_exists(name: str) -> None:
         check_schedule(plan.get("schedule", ""))
         assert isinstance(plan.get("learning_rate", 1e-3), float)
         assert set(plan.get("data", {})) <= set(inspect.signature(data_sets()[recipe.data["name"]]).parameters)
-    assert as_objective(recipe.objective).needs_teacher == (recipe.teacher is not None)
+    is_taught = recipe.teacher is not None or (recipe.method or {}).get("name") == "mutual"
+    assert as_objective(recipe.objective).needs_teacher == is_taught
 
 
 def test_there_are_shipped_recipes() -> None:

@@ -98,7 +98,12 @@ def test_a_users_file_may_hold_dataclasses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such file"), ("import absent_package_xyz", "ModuleNotFoundError"), ("1 +", "SyntaxError"), ("1 / 0", "ZeroDiv")],
+    [
+        (None, "no such file"),
+        ("import absent_package_xyz", "ModuleNotFoundError"),
+        ("1 +", "SyntaxError"),
+        ("1 / 0", "ZeroDiv"),
+    ],
 )
 def test_a_users_file_that_fails_is_an_input_error_with_its_reason(
     content: str | None, message: str, tmp_path: Path
@@ -130,7 +135,7 @@ def test_the_students_start_depends_on_the_seed_alone(own: dict[str, Any], tmp_p
 
 
 def test_a_teacher_is_trained_first_and_stays_as_it_was_written(own: dict[str, Any], tmp_path: Path) -> None:
-    """Otherwise the student learns from an untrained teacher, or from one that was trained on the student's few labels."""
+    """Otherwise the student learns from an untrained teacher, or from one that saw few labels."""
     teacher = {"name": "net", "hidden": 8, "train": {**TRAINING, "max_epochs": 3, "data": {"labelled": None}}}
     done = run(own, tmp_path / "run", teacher=teacher, data={"name": "points", "labelled": 6})
     stored = load_file(tmp_path / "run" / "teacher" / "student.safetensors")
@@ -155,7 +160,12 @@ def test_the_teachers_data_replaces_single_settings(own: dict[str, Any], tmp_pat
         return own["points"](**settings)
 
     teacher = {"name": "net", "train": {**TRAINING, "data": {"labelled": None}}}
-    run({**own, "points": points}, tmp_path / "run", teacher=teacher, data={"name": "points", "labelled": 6, "count": 16})
+    run(
+        {**own, "points": points},
+        tmp_path / "run",
+        teacher=teacher,
+        data={"name": "points", "labelled": 6, "count": 16},
+    )
     assert sorted(map(str, seen)) == ["{'labelled': 6, 'count': 16}", "{'labelled': None, 'count': 16}"]
 
 
@@ -294,7 +304,9 @@ def test_continuing_finishes_a_teacher_that_was_broken_off(own: dict[str, Any], 
     assert (tmp_path / "run" / "teacher" / "student.safetensors").is_file()
 
 
-def test_the_recipes_directory_is_used_and_the_callers_wins(own: dict[str, Any], tmp_path: Path, workplace: Path) -> None:
+def test_the_recipes_directory_is_used_and_the_callers_wins(
+    own: dict[str, Any], tmp_path: Path, workplace: Path
+) -> None:
     """Otherwise a run is written where nobody looks for it."""
     named = {**TRAINING, "max_epochs": 1, "directory": str(tmp_path / "named")}
     assert run_recipe(recipe(training=named), own=own).directory == tmp_path / "named"

@@ -94,7 +94,12 @@ def test_continuing_keeps_the_learned_parts_of_the_objective(tmp_path: Path) -> 
 
     def run(name: str, epochs: int, resume: str | None = None) -> kd.Run:
         return train(
-            tmp_path / name, teacher=mlp(9, hidden=6), objective=objective(), max_epochs=epochs, resume=resume, **SETTINGS
+            tmp_path / name,
+            teacher=mlp(9, hidden=6),
+            objective=objective(),
+            max_epochs=epochs,
+            resume=resume,
+            **SETTINGS,
         )
 
     whole = run("whole", 3)
@@ -220,7 +225,9 @@ def test_the_loader_goes_on_shuffling_differently_after_a_resume(tmp_path: Path)
 
     def epochs(name: str, count: int, resume: str | None = None) -> list[list[float]]:
         orders.clear()
-        train(tmp_path / name, student=Recording(), train_loader=loader(24, shuffle=True), max_epochs=count, resume=resume)
+        train(
+            tmp_path / name, student=Recording(), train_loader=loader(24, shuffle=True), max_epochs=count, resume=resume
+        )
         return list(orders)
 
     whole = epochs("whole", 3)

@@ -247,5 +247,5 @@ def test_a_module_is_wrapped_a_teacher_is_kept_and_anything_else_refused() -> No
     assert isinstance(wrapped, LiveTeacher)
     assert wrapped.model is model
     assert wrapped.temperature == 2.0
-    with pytest.raises(ConfigError, match="must be an nn.Module or a Teacher"):
+    with pytest.raises(ConfigError, match=r"must be an nn\.Module or a Teacher"):
         as_teacher(object())

@@ -123,8 +123,11 @@ def test_frozen_parameters_of_the_student_stay_out_of_the_optimiser() -> None:
     student.hidden.requires_grad_(False)
     before = snapshot(student.hidden)
     module = DistillationModule(student, mlp(9), "kd", optimizer={"name": "adamw", "weight_decay": 0.5})
-    quiet_trainer().fit(module, loader())
+    trainer = quiet_trainer()
+    trainer.fit(module, loader())
     assert identical(snapshot(student.hidden), before)
+    trained = [id(parameter) for group in trainer.optimizers[0].param_groups for parameter in group["params"]]
+    assert trained == [id(student.head.weight), id(student.head.bias)]
 
 
 def test_accumulated_small_batches_equal_one_large_batch() -> None:
@@ -239,7 +242,9 @@ def test_nan_in_the_first_batch_names_the_model() -> None:
 def test_a_loss_that_becomes_nan_stops_training_with_its_components() -> None:
     """Otherwise a night of training is spent on NaN."""
     module = DistillationModule(mlp(1), mlp(9), "kd", optimizer="sgd", learning_rate=1e30)
-    with pytest.raises(NonFiniteError, match=r"training loss is (nan|inf) at step \d+.*kd.*cross_entropy.*learning rate"):
+    with pytest.raises(
+        NonFiniteError, match=r"training loss is (nan|inf) at step \d+.*kd.*cross_entropy.*learning rate"
+    ):
         quiet_trainer(max_epochs=5).fit(module, loader())
 
 
@@ -277,6 +282,15 @@ def test_a_pipeline_that_leaves_the_student_in_eval_mode_does_no_harm() -> None:
     module = DistillationModule(student, mlp(9), "kd", val_loaders={"test": loader(8)}, pipeline=pipeline)
     quiet_trainer(max_epochs=2, num_sanity_val_steps=0).fit(module, loader())
     assert modes == [True] * 6
+
+
+@pytest.mark.filterwarnings("ignore:Found .* in eval mode")
+def test_a_student_that_comes_in_eval_mode_is_trained_in_train_mode() -> None:
+    """Otherwise a pretrained student, as libraries hand it out, trains without dropout and batch statistics."""
+    student, modes = Difficult().eval(), []
+    student.body.register_forward_hook(lambda module, *_: modes.append(module.training))
+    quiet_trainer().fit(DistillationModule(student, mlp(9), "kd"), loader())
+    assert modes == [True] * 3
 
 
 def test_a_users_own_trainer_saves_and_resumes_to_the_same_weights(tmp_path: Path) -> None:

@@ -26,9 +26,7 @@ def optimizer() -> SGD:
 def rates(schedule: Any, steps: int, *, max_epochs: int = 10, total_steps: int = 40, warm_up: float = 0) -> list[float]:
     """The learning rate that holds at each of so many steps of the schedule."""
     engine = optimizer()
-    made = make_schedule(
-        schedule, engine, max_epochs=max_epochs, total_steps=total_steps, warm_up_epochs=warm_up
-    )
+    made = make_schedule(schedule, engine, max_epochs=max_epochs, total_steps=total_steps, warm_up_epochs=warm_up)
     seen = []
     for _ in range(steps):
         seen.append(engine.param_groups[0]["lr"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,9 @@ def test_the_comet_key_is_in_no_message(
     file = tmp_path / "comet.txt"
     file.write_text(f"{KEY}\nproject\nteam\n")
     monkeypatch.setenv("COMET_API_KEY", KEY)
-    with pytest.raises(DistillationError, match="Comet could not be reached.*403") as caught:
-        if source == "file":
-            comet_from_file(file, "experiment")
-        else:
-            trackers(["comet"], tmp_path, "experiment")
+    ask = partial(comet_from_file, file) if source == "file" else partial(trackers, ["comet"], tmp_path)
+    with pytest.raises(DistillationError, match=r"Comet could not be reached.*403") as caught:
+        ask("experiment")
     printed = capsys.readouterr()
     for text in (everything_said(caught.value), caplog.text, printed.out, printed.err):
         assert KEY not in text
@@ -135,8 +134,7 @@ def test_a_missing_library_names_the_extra(name: str, tmp_path: Path, nothing_in
 
 def test_every_trackers_extra_is_one_of_the_packages_extras() -> None:
     """Otherwise the advice in the message installs nothing."""
-    import tomllib
-
+    tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert set(TRACKERS) <= set(project["optional-dependencies"])
 

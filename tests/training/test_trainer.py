@@ -31,7 +31,9 @@ def test_a_misspelt_trainer_argument_shows_the_near_one(tmp_path: Path) -> None:
         built(tmp_path, acumulate_grad_batches=2)
 
 
-@pytest.mark.parametrize("wrong", [{"precision": "17"}, {"accelerator": "abacus"}, {"limit_train_batches": -3}], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [{"precision": "17"}, {"accelerator": "abacus"}, {"limit_train_batches": -3}], ids=str
+)
 def test_a_refused_value_is_an_input_error(wrong: dict[str, Any], tmp_path: Path) -> None:
     """Otherwise the command line reports a failed run instead of wrong input."""
     with pytest.raises(ConfigError, match="trainer cannot be built"):
@@ -70,4 +72,4 @@ def test_the_best_checkpoint_is_chosen_in_the_right_direction(
 ) -> None:
     """Otherwise the worst student is delivered."""
     callback = checkpoint_callback(tmp_path, metric=metric, pipeline=pipeline)
-    assert (callback.monitor, callback.mode, callback.save_last) == (monitor, mode, True)
+    assert (callback.monitor, callback.mode) == (monitor, mode)

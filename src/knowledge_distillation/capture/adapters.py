@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ from knowledge_distillation.signals import EMPTY, Signals
 
 Adapter = Callable[[nn.Module, Any, float], Signals]
 LABEL_KEYS = ("labels", "label", "targets", "target")
+GIVEN_PROB = "given:prob"
+"""The signal under which the original's "prob" is kept; no module path has a colon."""
 FEATURE_OUTPUTS = ("last_hidden_state", "pooler_output", "hidden_states", "attentions")
 
 
@@ -54,7 +57,7 @@ def auto(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
 
 def _read(output: Any, model: nn.Module, batch: Any, labels: Any, extras: Mapping[str, Any]) -> Signals:
     if isinstance(output, Tensor):
-        return Signals(logits=output, labels=labels, extras=extras)
+        return Signals(logits=output, mask=_fitting_mask(batch, output), labels=labels, extras=extras)
     if isinstance(output, Signals):
         return output
     if isinstance(output, Mapping):
@@ -77,7 +80,7 @@ def _read(output: Any, model: nn.Module, batch: Any, labels: Any, extras: Mappin
     if isinstance(output, (list, tuple)):
         logits = next((entry for entry in output if isinstance(entry, Tensor)), None)
         if logits is not None:
-            return Signals(logits=logits, labels=labels, extras=extras)
+            return Signals(logits=logits, mask=_fitting_mask(batch, logits), labels=labels, extras=extras)
     raise ModelContractError(
         f"{type(model).__name__} returned {type(output).__name__}; a tensor, a tuple with a tensor, a dict or a "
         "Hugging Face output is understood. Pass an adapter: a callable (model, batch, temperature) -> Signals."
@@ -104,7 +107,7 @@ def original_teacher(model: nn.Module, batch: Any, temperature: float = 1.0) -> 
     """
     output = _call_original(model, batch, temperature, required=("prob", "logits"), whose="teacher")
     prob = output["prob"]
-    return Signals(logits=output["logits"], log_probs=prob.log(), features={"prob": prob})
+    return Signals(logits=output["logits"], log_probs=prob.log(), features={GIVEN_PROB: prob})
 
 
 def original_student(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
@@ -129,11 +132,16 @@ def original_student(model: nn.Module, batch: Any, temperature: float = 1.0) -> 
             'Return {"loss": {"student_loss": value}}.'
         )
     for name, value in own.items():
-        if not (isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)):
+        if not isinstance(name, str):
+            raise ModelContractError(f"The names in the student's 'loss' must be text, got {name!r}.")
+        if not (isinstance(value, (int, float, np.number)) or (isinstance(value, Tensor) and value.numel() == 1)):
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ModelContractError(f"The student's loss {name!r} must be one number, got {shape}. Reduce it first.")
     return Signals(
-        logits=output["logits"], log_probs=output["log_prob"], features={"prob": output["prob"]}, loss_terms=dict(own)
+        logits=output["logits"],
+        log_probs=output["log_prob"],
+        features={GIVEN_PROB: output["prob"]},
+        loss_terms=dict(own),
     )
 
 
@@ -146,7 +154,15 @@ def _call_original(
             f"{type(batch).__name__}. A bare tensor would be split along its first axis. "
             "Let the collate_fn return a tuple: `return inputs,`."
         )
-    output = model(*batch, temperature=temperature)
+    try:
+        output = model(*batch, temperature=temperature)
+    except TypeError as error:
+        if "'temperature'" not in str(error):
+            raise
+        raise ModelContractError(
+            f"The {whose} must accept temperature by keyword, and its forward does not: {error}. Write "
+            "forward(self, ..., temperature=1)."
+        ) from error
     if not isinstance(output, Mapping):
         raise ModelContractError(f"The {whose} must return a dict with {list(required)}, got {type(output).__name__}.")
     missing = [key for key in required if key not in output]

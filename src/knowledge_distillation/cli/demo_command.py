@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="digits", help="digits (shipped) or fashion_mnist")
     parser.add_argument("--folder", help="where the Fashion-MNIST files lie")
     parser.add_argument("--directory", help="where to write; default: the next free runs/demo-NNN")
-    parser.add_argument("--seeds", type=int, help="how many pairs to train, at least 2 (default 5, quick 3)")
+    parser.add_argument("--seeds", type=int, help="how many pairs to train, at least 2")
     parser.add_argument("--quick", action="store_true", help="fewer epochs, for CI")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -32,8 +32,6 @@ def run(options: argparse.Namespace) -> None:
 
     quiet_lightning()
     screen, notes = Console(), Console(stderr=True)
-    pairs = options.seeds or (3 if options.quick else 5)
-    total = 2 + 2 * pairs
     done = 0
 
     with notes.status("starting") as status:
@@ -41,14 +39,14 @@ def run(options: argparse.Namespace) -> None:
         def progress(stage: str) -> None:
             nonlocal done
             done += 1
-            status.update(f"[{done}/{total}] {stage}")
+            status.update(f"{done}: {stage}")
             if not notes.is_terminal:
-                notes.print(f"[{done}/{total}] {stage}", markup=False, highlight=False)
+                notes.print(f"{done}: {stage}", markup=False, highlight=False)
 
         result = run_demo(
             options.dataset,
             directory=options.directory,
-            seeds=range(pairs),
+            seeds=options.seeds,
             quick=options.quick,
             folder=options.folder,
             progress=progress,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 KINDS = ("losses", "objectives", "recipes", "optimizers", "schedules", "models", "data", "trackers", "adapters")
@@ -28,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     table = Table(show_edge=False)
     columns = ("name", "family", "summary", "needs", "learns") if options.what == "losses" else ("name", "summary")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "name", overflow="fold")
     for entry in entries:
         table.add_row(*(", ".join(entry[key]) if isinstance(entry[key], list) else str(entry[key]) for key in columns))
     Console().print(table)
@@ -43,7 +45,8 @@ def _entries(what: str) -> list[dict[str, Any]]:
         from knowledge_distillation.recipes.reading import read_recipe, shipped
 
         return [{"name": name, "summary": read_recipe(name).description} for name in shipped()]
-    return [{"name": name, "summary": _summary(value)} for name, value in _named(what).items()]
+    summary = _terms if what == "objectives" else _summary
+    return [{"name": name, "summary": summary(value)} for name, value in _named(what).items()]
 
 
 def _named(what: str) -> dict[str, Any]:
@@ -72,10 +75,21 @@ def _named(what: str) -> dict[str, Any]:
     return dict(models() if what == "models" else data_sets())
 
 
+def _terms(preset: Callable[[], Mapping[str, Any]]) -> str:
+    """What an objective adds up, read from the terms themselves, such as "cross_entropy + 100 x hint on @middle"."""
+    parts = []
+    for name, term in preset().items():
+        weight = "" if term.weight == 1 else f"{term.weight:g} x "
+        places = [term.student] if isinstance(term.student, str) else term.student
+        parts.append(f"{weight}{name}" + ("" if name == "cross_entropy" else f" on {' and '.join(places)}"))
+    own_words = "" if isinstance(preset, partial) else (inspect.getdoc(preset) or "").partition("\n")[0]
+    return " + ".join(parts) + (f": {own_words}" if own_words else "")
+
+
 def _summary(value: Any) -> str:
     if isinstance(value, str):
         return value
-    settings = getattr(value, "keywords", None)
-    if settings is not None:
-        return f"{value.func.__name__} with {', '.join(f'{key}={setting}' for key, setting in settings.items())}"
-    return (inspect.getdoc(value) or "").partition("\n")[0]
+    if isinstance(value, partial):
+        given = [*map(str, value.args), *(f"{key}={setting}" for key, setting in value.keywords.items())]
+        return f"{_summary(value.func).rstrip('.')}: {', '.join(given)}"
+    return (inspect.getdoc(value) or "").partition("\n")[0] or getattr(value, "__name__", type(value).__name__)

@@ -12,7 +12,7 @@ from torch import nn
 
 from knowledge_distillation import domains
 from knowledge_distillation.domains.data import Data
-from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.errors import ConfigError, DistillationError, nearest
 
 
 def models() -> dict[str, Callable[..., nn.Module]]:
@@ -37,7 +37,7 @@ def build_model(
         extra: the user's own models by name.
 
     Raises:
-        ConfigError: if the name is unknown or a setting does not fit.
+        ConfigError: if the name is unknown, or a setting is unknown or has a value that does not fit.
     """
     model: nn.Module = _call("model", name, {**models(), **extra}, facts, settings)
     return model
@@ -58,7 +58,13 @@ def _call(kind: str, name: str, known: Mapping[str, Any], facts: Mapping[str, An
         if setting not in accepted and not open_ended:
             raise ConfigError(f"The {kind} {name!r} has no setting {setting!r}. {nearest(setting, accepted)}")
     usable = {key: value for key, value in facts.items() if key in accepted or open_ended}
-    return known[name](**{**usable, **settings})
+    try:
+        return known[name](**{**usable, **settings})
+    except DistillationError:
+        raise
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in {**usable, **settings}.items())
+        raise ConfigError(f"The {kind} {name!r} cannot be built with {given or 'no settings'}: {error}") from error
 
 
 def _gather(what: str) -> dict[str, Any]:

@@ -63,13 +63,22 @@ def compare_scores(
         confidence: of the interval, between 0 and 1.
 
     Raises:
-        ConfigError: if there are fewer than 2 seeds, or the lengths differ.
+        ConfigError: if there are fewer than 2 seeds, the lengths differ, a score is NaN or infinite, or the
+            confidence does not lie between 0 and 1.
     """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence must lie between 0 and 1, such as 0.95; got {confidence}.")
     if len(seeds) < 2 or not len(seeds) == len(with_teacher) == len(without_teacher):
         raise ConfigError(
             f"A comparison needs at least 2 seeds with one score in each arm; got {len(seeds)} seeds, "
             f"{len(with_teacher)} and {len(without_teacher)} scores."
         )
+    for seed, pair in zip(seeds, zip(with_teacher, without_teacher, strict=True), strict=True):
+        if not all(map(math.isfinite, pair)):
+            raise ConfigError(
+                f"Every score must be a finite number; seed {seed} has {pair[0]} with the teacher and {pair[1]} "
+                "without. That training diverged: no verdict can be drawn from it."
+            )
     sign = 1.0 if higher_is_better else -1.0
     differences = [sign * (a - b) for a, b in zip(with_teacher, without_teacher, strict=True)]
     mean = statistics.fmean(differences)
@@ -95,7 +104,12 @@ def compare(
         seeds: at least 2.
         metric: name of the score.
         higher_is_better: which way is up.
+
+    Raises:
+        ConfigError: if there are fewer than 2 seeds, before anything is trained; or if a score is no finite number.
     """
+    if len(seeds) < 2:
+        raise ConfigError(f"A comparison needs at least 2 seeds, got {len(seeds)}: one cannot tell a gain from luck.")
     scores = [(train(seed, True), train(seed, False)) for seed in seeds]
     return compare_scores(
         metric,

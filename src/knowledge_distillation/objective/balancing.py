@@ -12,10 +12,11 @@ from knowledge_distillation.losses.inputs import check_between
 
 
 class GradientNormBalance(nn.Module):
-    """Scale every term so that its gradient is as long as the weights ask.
+    """Scale the terms so that all their gradients are equally long, whatever their weights.
 
     Every `every` calls the gradient of each weighted term with respect to the student's parameters is measured; the
-    term's factor becomes the geometric mean of all lengths / its length, smoothed. Every term then pulls equally hard. The factors are
+    term's factor becomes the geometric mean of all lengths / its length, smoothed. Every term then pulls
+    equally hard. The factors are
     buffers: they are saved and resumed.
 
     Args:

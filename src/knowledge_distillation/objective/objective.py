@@ -64,14 +64,18 @@ class Objective(nn.Module):
         self.student_parameters: Callable[[], Sequence[Tensor]] = tuple
         """Gives the parameters whose gradients a balance measures; the training module sets it."""
         self._bound = [self._bind(name, term) for name, term in self.terms.items()]
-        self._checked_own = False
+        self._checked = False
 
     def _bind(self, name: str, term: Term) -> _Bound:
         loss: Any = term.loss
         is_own = isinstance(loss, str) and loss == OWN
+        if isinstance(term.projector, str) and term.projector not in projectors.NAMES:
+            raise ConfigError(f"There is no projector {term.projector!r}. {nearest(term.projector, projectors.NAMES)}")
         if isinstance(loss, str) and not is_own:
             loss = named_loss(loss, {})
         facts = catalogue()[loss.name].facts if isinstance(loss, Unbuilt) else getattr(loss, "facts", None)
+        if term.temperature is not None and not (is_own or isinstance(loss, Unbuilt) or hasattr(loss, "temperature")):
+            raise ConfigError(f"Term {name!r} schedules a temperature, and its loss has none: it would change nothing.")
         bound = _Bound(
             name=name,
             term=term,
@@ -90,7 +94,7 @@ class Objective(nn.Module):
 
     def _own_parts(self, bound: _Bound) -> None:
         """Take learned parts as sub-modules, so that they are trained and saved."""
-        key = bound.name.replace(".", "_")
+        key = "term " + bound.name.replace("%", "%25").replace(".", "%2E")  # module names take no dot, nor "train"
         if isinstance(bound.loss, nn.Module):
             self.losses[key] = bound.loss
         if isinstance(bound.projector, nn.Module):
@@ -102,6 +106,11 @@ class Objective(nn.Module):
     def needs_teacher(self) -> bool:
         """Whether any term looks at the teacher; without one the teacher is not run at all."""
         return any(bound.uses_teacher for bound in self._bound)
+
+    @property
+    def learns_from_teacher(self) -> bool:
+        """Whether any term that counts looks at the teacher; if not, it is only asked for monitors."""
+        return any(bound.uses_teacher and not bound.is_monitor for bound in self._bound)
 
     @property
     def has_schedules(self) -> bool:
@@ -157,9 +166,10 @@ class Objective(nn.Module):
             if isinstance(bound.projector, str):
                 bound.projector = _built_projector(bound.projector, said, taught, bound.name)
             if isinstance(bound.loss, Unbuilt):
-                shapes = {"student_channels": _channels(said), "student_width": _channels(said)}
-                taught_size = {} if taught is None else _channels(taught)
-                shapes |= {"teacher_channels": taught_size, "teacher_width": taught_size, "width": taught_size}
+                shapes = {"student_channels": _channels(said), "student_width": _width(said)}
+                if taught is not None:
+                    shapes |= {"teacher_channels": _channels(taught), "teacher_width": _width(taught)}
+                    shapes |= {"width": _width(taught)}
                 bound.loss = bound.loss.build({**sizes, **shapes})
             self._own_parts(bound)
 
@@ -183,8 +193,8 @@ class Objective(nn.Module):
         Raises:
             ConfigError: if a signal, a needed input or an own loss term is missing.
         """
-        if not self._checked_own:
-            self._check_own_names(student)
+        if not self._checked:
+            self._check_first(student)
         total: Tensor | None = None
         components: dict[str, Tensor] = {}
         parts: dict[str, Tensor] = {}
@@ -208,14 +218,17 @@ class Objective(nn.Module):
             components.update((f"weight_{name}", factor) for name, factor in factors.items())
         if student.loss_terms:
             used = {_each(bound.student)[0] for bound in self._bound if bound.is_own}
-            components.update((name, value) for name, value in student.loss_terms.items() if name not in used)
+            own = ((name, value) for name, value in student.loss_terms.items() if name not in used)
+            components = {**dict(own), **components}
         if total is None:  # the constructor requires one term with a weight
             raise AssertionError("an objective without weighted terms was built")
         return total, components
 
     def _value(self, bound: _Bound, student: Signals, teacher: Signals | None, progress: float) -> Tensor:
         if bound.is_own:
-            value = student.loss_terms[_each(bound.student)[0]]
+            value = student.loss_terms.get(_each(bound.student)[0])
+            if value is None:
+                raise _missing_own(bound, student)
             return value if isinstance(value, Tensor) else torch.tensor(float(value))
         if bound.term.temperature is not None:
             bound.loss.temperature = bound.term.temperature(progress)
@@ -241,15 +254,25 @@ class Objective(nn.Module):
         result = bound.loss(said, taught, **keywords)
         return result
 
-    def _check_own_names(self, student: Signals) -> None:
+    def _check_first(self, student: Signals) -> None:
+        if not self.is_ready:
+            unready = [bound.name for bound in self._bound if not bound.is_ready] or sorted(self.wanted("student"))
+            raise ConfigError(
+                f"{unready} need shapes or layers of the models. DistillationModule and distill read them from the first "
+                "batch; in your own loop call objective.find_layers and objective.prepare first."
+            )
         for bound in self._bound:
-            wanted = _each(bound.student)[0]
-            if bound.is_own and wanted not in student.loss_terms:
-                raise ConfigError(
-                    f"Term {bound.name!r} weighs the student's own loss {wanted!r}, which the student did not return: "
-                    f"it would silently count nothing. {nearest(wanted, student.loss_terms)}"
-                )
-        self._checked_own = True
+            if bound.is_own and _each(bound.student)[0] not in student.loss_terms:
+                raise _missing_own(bound, student, [other.name for other in self._bound if not other.is_own])
+        self._checked = True
+
+
+def _missing_own(bound: _Bound, student: Signals, others: Sequence[str] = ()) -> ConfigError:
+    wanted = _each(bound.student)[0]
+    return ConfigError(
+        f"Term {bound.name!r} weighs the student's own loss {wanted!r}, which the student did not return: it would "
+        f"silently count nothing. {nearest(wanted, [*student.loss_terms, *others])}"
+    )
 
 
 def _each(names: SignalName) -> tuple[str, ...]:
@@ -282,6 +305,11 @@ def _channels(features: Any) -> Any:
     if isinstance(features, list):
         return [_channels(feature) for feature in features]
     return features.shape[1] if features.dim() == 4 else features.shape[-1]
+
+
+def _width(features: Any) -> Any:
+    """The width of vectors; of several features, the first one's (a list may go on with attention scores)."""
+    return _channels(features[0] if isinstance(features, list) else features)
 
 
 def _built_projector(name: str, said: Any, taught: Any, term: str) -> nn.Module:

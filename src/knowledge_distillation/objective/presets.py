@@ -6,9 +6,11 @@ and looked up in the models themselves before training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
+
+from torch import Tensor
 
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses import (
@@ -22,6 +24,7 @@ from knowledge_distillation.losses import (
     LogitStandardization,
     Loss,
     catalogue,
+    patient,
 )
 from knowledge_distillation.objective.objective import Objective
 from knowledge_distillation.objective.schedules import warm_up
@@ -68,9 +71,23 @@ def fsp_squared() -> Terms:
     }
 
 
-def beside_labels(name: str, weight: float, place: str, **settings: Any) -> Terms:
+def beside_labels(name: str, weight: float, place: str, projector: str | None = None, **settings: Any) -> Terms:
     """CE + weight x one loss between the layers that play a role."""
-    return {"cross_entropy": Term(CrossEntropy()), name: Term(named_loss(name, settings), weight, place, place)}
+    loss = named_loss(name, settings)
+    return {"cross_entropy": Term(CrossEntropy()), name: Term(loss, weight, place, place, projector)}
+
+
+def patient_skip(student_states: Sequence[Tensor], teacher_states: Sequence[Tensor]) -> Tensor:
+    """PKD-Skip, arXiv:1908.09355: every student layer but the last with every k-th of the teacher.
+
+    Args:
+        student_states: the embedding output and M layers, [N, L, width] each. Receives gradient.
+        teacher_states: the embedding output and K layers, K at least M, same shapes.
+    """
+    deep, shallow = len(teacher_states) - 1, len(student_states) - 1
+    chosen = range(1, max(2, shallow))
+    taught = [teacher_states[number * deep // shallow] for number in chosen]
+    return patient([student_states[number] for number in chosen], taught)
 
 
 def mixed(name: str, soft_weight: float, hard_weight: float, **settings: Any) -> Terms:
@@ -100,7 +117,7 @@ PRESETS: Mapping[str, Callable[[], Terms]] = {
     "wsld": partial(mixed, "wsld", 2.25, 1.0),
     "spherical": partial(mixed, "spherical", 0.9, 0.1),
     "tf_kd": partial(mixed, "tf_kd", 0.1, 0.9),
-    "fitnets": partial(beside_labels, "hint", 100.0, "@middle"),
+    "fitnets": partial(beside_labels, "hint", 100.0, "@middle", "auto"),
     "at": partial(beside_labels, "at", 1000.0, "@stages", distance="mean_squared"),
     "at_kd": at_kd,
     "nst": partial(beside_labels, "nst", 50.0, "@stages"),
@@ -117,10 +134,10 @@ PRESETS: Mapping[str, Callable[[], Terms]] = {
         "cross_entropy": Term(CrossEntropy()),
         "pkt": Term(PKT("code"), 30000.0, "@embedding", "@embedding"),
     },
-    "ickd": partial(beside_labels, "ickd", 2.5, "@last", normalization="cifar"),
+    "ickd": partial(beside_labels, "ickd", 2.5, "@last", "auto", normalization="cifar"),
     "crd": partial(beside_labels, "crd", 0.8, "@embedding"),
     "tinybert": lambda: {"tinybert": Term("tinybert", 1.0, HIDDEN, HIDDEN)},
-    "patient": lambda: {**hinton(0.5, 5.0), "patient": Term("patient", 100.0, "hidden_states", "hidden_states")},
+    "patient": lambda: {**hinton(0.5, 5.0), "patient": Term(patient_skip, 100.0, "hidden_states", "hidden_states")},
     "gkd": partial(tokens, "generalized_jsd", beta=0.5),
     "distillm": partial(tokens, "skew_forward_kl", skew=0.1),
     "minillm": partial(tokens, "reverse_kl"),

@@ -56,6 +56,9 @@ def schedule_from(spec: Any) -> Schedule | None:
     name = settings.pop("name", None)
     if name not in SCHEDULES:
         raise ConfigError(f"There is no weight schedule named {name!r}. {nearest(str(name), SCHEDULES)}")
+    for setting, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"The schedule {name!r} needs numbers, got {setting}={value!r}.")
     try:
         return SCHEDULES[name](**settings)
     except TypeError as error:

@@ -54,6 +54,12 @@ class Term:
             raise ConfigError(
                 f"A term's weight must be at least 0, got {self.weight!r}: the student would be driven away."
             )
+        for kind in ("schedule", "temperature"):
+            if getattr(self, kind) is not None and not callable(getattr(self, kind)):
+                raise ConfigError(
+                    f"A term's {kind} must be a function of progress from 0 to 1, got {getattr(self, kind)!r}. A fixed "
+                    "number belongs in the weight or in the loss."
+                )
         if isinstance(self.loss, str):
             if self.loss != OWN and self.loss not in catalogue():
                 raise ConfigError(f"There is no loss named {self.loss!r}. {nearest(self.loss, [OWN, *catalogue()])}")
@@ -140,6 +146,13 @@ def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
     else:
         fields["temperature"] = schedule_from(temperature)
     loss = spec.get("loss", name)
+    if isinstance(loss, str) and loss in catalogue():
+        accepted = list(inspect.signature(catalogue()[loss].module).parameters)
+        for setting in settings:
+            if setting not in accepted:
+                raise ConfigError(
+                    f"Term {name!r} has an unknown key {setting!r}. {nearest(setting, [*known, *accepted])}"
+                )
     if isinstance(loss, str) and loss != OWN:
         loss = named_loss(loss, settings)
     elif settings:

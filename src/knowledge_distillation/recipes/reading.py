@@ -22,19 +22,24 @@ TRAINING_KEYS = (
     "max_epochs", "optimizer", "learning_rate", "schedule", "warm_up_epochs", "adapter", "temperature", "seed",
     "track", "directory", "trainer", *TRAINER_KEYS,
 )  # fmt: skip
+SEVERAL = ("ensemble", "confident", "routed")
+"""Teachers that are made of members."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One run as plain data: the five sections of a recipe file.
+    """One run as plain data: the sections of a recipe file.
 
     Attributes:
         student: {"name": ..., settings}; "weights" names a safetensors file to start from.
         data: {"name": ..., settings}.
         teacher: {"name": ..., settings}; "weights" names a safetensors file, or "train" says how to train it
-            first: training keys, plus "data" with settings that replace the data section's.
+            first: training keys, plus "data" with settings that replace the data section's. "ensemble", "confident"
+            and "routed" have "members", a list of such mappings; "ema" and "self" are made of the student.
         objective: a name, or named terms.
         training: what `distill` takes, and the commonest Trainer arguments.
+        method: {"name": ..., settings} of another way than to distil once: "mutual", "born_again", "assistants",
+            "data_free".
         description: one line for `kd list recipes`.
     """
 
@@ -43,6 +48,7 @@ class Recipe:
     teacher: dict[str, Any] | None = None
     objective: Any = "kd"
     training: dict[str, Any] = field(default_factory=dict)
+    method: dict[str, Any] | None = None
     description: str = ""
 
 
@@ -114,22 +120,38 @@ def check_recipe(content: Mapping[str, Any], source: str) -> Recipe:
     for section in ("student", "data"):
         if section not in content:
             raise ConfigError(f"{source} lacks the section {section!r}.")
-    for section in ("student", "data", "teacher"):
-        value = content.get(section)
-        if isinstance(value, str):
-            content = {**content, section: {"name": value}}
-        elif value is not None and (not isinstance(value, dict) or not isinstance(value.get("name"), str)):
-            raise ConfigError(f"{source}: {section} must be a name, or a mapping with 'name'; got {value!r}.")
+    for section in ("student", "data", "teacher", "method"):
+        if content.get(section) is not None:
+            content = {**content, section: _named(content[section], f"{source}: {section}")}
     training = content.get("training") or {}
     if not isinstance(training, dict):
         raise ConfigError(f"{source}: training must be a mapping, got {training!r}.")
     _known(training, TRAINING_KEYS, f"{source}: training")
     teacher = content.get("teacher")
-    if teacher and "train" in teacher:
+    if teacher is not None:
+        teacher = _check_teacher(teacher, f"{source}: teacher")
+    return Recipe(**{**content, "training": training, "teacher": teacher})
+
+
+def _named(value: Any, source: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise ConfigError(f"{source} must be a name, or a mapping with 'name'; got {value!r}.")
+    return value
+
+
+def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
+    if "train" in teacher:
         if not isinstance(teacher["train"], dict):
-            raise ConfigError(f"{source}: teacher.train must be a mapping, got {teacher['train']!r}.")
-        _known(teacher["train"], (*TRAINING_KEYS, "data"), f"{source}: teacher.train")
-    return Recipe(**{**content, "training": training})
+            raise ConfigError(f"{source}.train must be a mapping, got {teacher['train']!r}.")
+        _known(teacher["train"], (*TRAINING_KEYS, "data"), f"{source}.train")
+    if teacher["name"] not in SEVERAL:
+        return teacher
+    members = teacher.get("members")
+    if not isinstance(members, list) or not members:
+        raise ConfigError(f"{source}.members must be a list of teachers, got {members!r}.")
+    return {**teacher, "members": [_check_teacher(_named(entry, source), f"{source}.members") for entry in members]}
 
 
 def _parse(text: str, source: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from torch import nn
 from knowledge_distillation.domains.catalogue import build_data, build_model
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError
+from knowledge_distillation.recipes.methods import Job, check_method, run_method
 from knowledge_distillation.recipes.reading import TRAINER_KEYS, Recipe
+from knowledge_distillation.recipes.sources import make_teacher
 from knowledge_distillation.run import Run, distill
 
 logger = logging.getLogger(__name__)
@@ -47,23 +50,26 @@ def run_recipe(
     home = Path(directory or training.pop("directory", None) or _next_directory())
     training.pop("directory", None)
     seed = training.get("seed", 0)
+    check_method(recipe)
     data = _data(recipe.data, extra)
     torch.manual_seed(seed)
     student = _model(recipe.student, data, extra)
-    teacher = None if recipe.teacher is None else _teacher(recipe, data, extra, home, seed, resume)
-    run = distill(
-        teacher,
-        student,
-        data.train,
-        data.validation,
-        objective=recipe.objective,
-        directory=home,
-        resume=resume,
-        **_arguments(training),
+    teacher = None
+    if recipe.teacher is not None:
+        one = partial(_teacher, recipe=recipe, data=data, extra=extra, home=home, seed=seed, resume=resume)
+        teacher = make_teacher(recipe, recipe.teacher, student, one, extra)
+    run = run_method(
+        Job(
+            recipe=recipe,
+            teacher=teacher,
+            student=student,
+            data=data,
+            make=partial(_model, data=data, extra=extra),
+            arguments={"objective": recipe.objective, "directory": home, "resume": resume, **_arguments(training)},
+        )
     )
-    resolved = {
-        name: getattr(recipe, name) for name in ("description", "teacher", "student", "data", "objective", "training")
-    }
+    sections = ("description", "method", "teacher", "student", "data", "objective", "training")
+    resolved = {name: getattr(recipe, name) for name in sections if name != "method" or recipe.method}
     (home / "recipe.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
     return run
 
@@ -91,11 +97,19 @@ def own_names(file: str | Path) -> dict[str, Any]:
 
 
 def _teacher(
-    recipe: Recipe, data: Data, extra: Mapping[str, Any], home: Path, seed: int, resume: str | None
+    spec: Mapping[str, Any],
+    place: str,
+    *,
+    recipe: Recipe,
+    data: Data,
+    extra: Mapping[str, Any],
+    home: Path,
+    seed: int,
+    resume: str | None,
 ) -> nn.Module:
-    spec = dict(recipe.teacher or {})
+    spec = dict(spec)
     plan = spec.pop("train", None)
-    trained = home / "teacher" / "student.safetensors"
+    trained = home / place / "student.safetensors"
     if plan is not None and resume and trained.is_file():
         spec["weights"], plan = str(trained), None
     teacher = _model(spec, data, extra)
@@ -110,7 +124,7 @@ def _teacher(
             teaching.train,
             teaching.validation,
             objective="labels",
-            directory=home / "teacher",
+            directory=home / place,
             **_arguments(plan),
         )
         logger.info("teacher: %s", ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()))

@@ -1,6 +1,23 @@
 """Teachers: one interface, many sources of what the student should learn."""
 
+from knowledge_distillation.teachers.confident import ConfidentTeacher
+from knowledge_distillation.teachers.ema import EMATeacher
+from knowledge_distillation.teachers.ensemble import EnsembleTeacher
 from knowledge_distillation.teachers.live import LiveTeacher
-from knowledge_distillation.teachers.teacher import Teacher, as_teacher
+from knowledge_distillation.teachers.own import SelfTeacher
+from knowledge_distillation.teachers.routed import ByLabel, RoutedTeacher
+from knowledge_distillation.teachers.teacher import FollowsStudent, ReadsStudent, Teacher, as_teacher
 
-__all__ = ["LiveTeacher", "Teacher", "as_teacher"]
+__all__ = [
+    "ByLabel",
+    "ConfidentTeacher",
+    "EMATeacher",
+    "EnsembleTeacher",
+    "FollowsStudent",
+    "LiveTeacher",
+    "ReadsStudent",
+    "RoutedTeacher",
+    "SelfTeacher",
+    "Teacher",
+    "as_teacher",
+]

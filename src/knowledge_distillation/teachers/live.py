@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -35,11 +34,11 @@ class LiveTeacher:
         self._casts: bool | None = None
         self._device_type = "cpu"
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """sha256 over the class name and every parameter and buffer, in order."""
-        digest = hashlib.sha256(type(self.model).__qualname__.encode())
-        for name, tensor in self.model.state_dict().items():
+        """sha256 over the class name, the temperature and every parameter and buffer, saved or not."""
+        digest = hashlib.sha256(f"{type(self.model).__qualname__}:{self.temperature}".encode())
+        for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
@@ -103,5 +102,6 @@ def _cast(batch: Any, dtype: torch.dtype | None) -> Any:
     if isinstance(batch, Mapping):
         return {key: _cast(value, dtype) for key, value in batch.items()}
     if isinstance(batch, (tuple, list)):
-        return [_cast(entry, dtype) for entry in batch]
+        entries = [_cast(entry, dtype) for entry in batch]
+        return type(batch)(*entries) if hasattr(batch, "_fields") else type(batch)(entries)
     return batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -33,6 +33,35 @@ class Teacher(Protocol):
 
     def release(self) -> None:
         """Undo `prepare`: remove hooks and give flags back as they were."""
+
+
+@runtime_checkable
+class FollowsStudent(Protocol):
+    """What a `Teacher` offers besides, if it changes with the student, as `EMATeacher` does. Training then calls it."""
+
+    def after_step(self, student: nn.Module) -> None:
+        """Take in the student's weights; called after every optimiser step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain data for the checkpoint: unlike other teachers, this one cannot be made again."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+
+
+@runtime_checkable
+class ReadsStudent(Protocol):
+    """What a `Teacher` offers besides, if it answers from the student's signals, as `SelfTeacher` does."""
+
+    def reads(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """The student's signals that it needs to give the wanted ones."""
+
+    def from_student(self, student: Signals) -> Signals:
+        """What is taught on this batch; asked in place of `signals`.
+
+        Args:
+            student: what the objective and this teacher read of the student, with graph.
+        """
 
 
 def as_teacher(teacher: Teacher | nn.Module, **live_settings: Any) -> Teacher:

@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair, check_normalised
 from knowledge_distillation.capture.reader import Reader
-from knowledge_distillation.errors import ConfigError, ModelContractError, NonFiniteError
+from knowledge_distillation.errors import CheckpointError, ConfigError, ModelContractError, NonFiniteError
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.objective import Objective, as_objective
 from knowledge_distillation.signals import Signals
-from knowledge_distillation.teachers import Teacher, as_teacher
+from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
+from knowledge_distillation.training.loaders import WholeLoader, one_loader
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
+from knowledge_distillation.training.planning import check_apart, check_same_plan, check_warm_up, planned_steps
 from knowledge_distillation.training.preparing import prepare_objective
-from knowledge_distillation.training.random_state import random_state, restore_random_state
-from knowledge_distillation.training.schedules import ScheduleFactory, check_schedule, make_schedule
-
-
-class WholeLoader:
-    """One named validation loader, handed to Lightning as a loader of one batch, itself: the pipeline walks it."""
-
-    def __init__(self, name: str, loader: Any) -> None:
-        self.name = name
-        self.loader = loader
-
-    def __iter__(self) -> Iterator[WholeLoader]:
-        yield self
-
-    def __len__(self) -> int:
-        return 1
+from knowledge_distillation.training.random_state import continue_at_epoch_edge, random_state, restore_random_state
+from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
 
 
 class DistillationModule(LightningModule):
@@ -97,7 +85,8 @@ class DistillationModule(LightningModule):
         self.learning_rate = check_positive("learning_rate", learning_rate)
         check_optimizer(optimizer)
         check_schedule(schedule)
-        self.optimizer, self.schedule, self.warm_up_epochs = optimizer, schedule, warm_up_epochs
+        self.optimizer, self.schedule = optimizer, schedule
+        self.warm_up_epochs = check_warm_up(warm_up_epochs)
         student_adapter, teacher_adapter = adapter_pair(adapter)
         self._teacher: Teacher | None = None
         if teacher is not None:
@@ -106,7 +95,9 @@ class DistillationModule(LightningModule):
             raise ConfigError(
                 "The objective has teacher terms but there is no teacher. Pass one, or use objective='labels'."
             )
-        self.train_loader = train_loader
+        if isinstance(self._teacher, LiveTeacher):
+            check_apart(student, self._teacher.model)
+        self.train_loader = one_loader(train_loader)
         self.val_loaders = dict(val_loaders or {})
         self.pipeline = pipeline or (AccuracyPipeline(student_adapter) if self.val_loaders else None)
         if self.pipeline is not None:
@@ -115,6 +106,9 @@ class DistillationModule(LightningModule):
         self.scores: dict[str, float] = {}
         """The latest score of every validation loader, by name."""
         self._asks_teacher = self.objective.needs_teacher
+        self._asks_for_monitors_only = self._asks_teacher and not self.objective.learns_from_teacher
+        self._mirror = self._teacher if isinstance(self._teacher, ReadsStudent) else None
+        self._follower = self._teacher if isinstance(self._teacher, FollowsStudent) else None
         self._student_adapter = student_adapter
         self.objective.student_parameters = lambda: [p for p in self.student_model.parameters() if p.requires_grad]
         self._read_as_wanted()
@@ -125,8 +119,10 @@ class DistillationModule(LightningModule):
         self._losses: list[Tensor] = []
         self._loss_sum, self._loss_count = 0.0, 0
         self._log_every: int = 50
+        self._norms_due = False
         self._last_batch: float = -1
         self._saved_random_state: dict[str, Any] | None = None
+        self._planned_steps = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning names the running hook on the module some 20 times a step; nn.Module's own way of setting an
@@ -135,6 +131,11 @@ class DistillationModule(LightningModule):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """Who teaches, or None."""
+        return self._teacher
 
     # -- signals ---------------------------------------------------------------------------------------------------
 
@@ -145,13 +146,21 @@ class DistillationModule(LightningModule):
     def distillation_loss(self, batch: Any, *, monitors: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective on one batch: the total, and every unweighted component by name."""
         teacher = None
-        if self._asks_teacher and self._teacher is not None:
+        asks = self._asks_teacher and (monitors or not self._asks_for_monitors_only)
+        if asks and self._teacher is not None and self._mirror is None:
             teacher = self._teacher.signals(batch, self._teacher_wanted)
         student = self._reader.read(batch)
+        if asks and self._mirror is not None:
+            teacher = self._mirror.from_student(student)
         if not self._inspected:
             self._inspect(student, teacher)
         progress = self._progress() if self._has_schedules else 0.0
         total, components = self.objective(student, teacher, progress=progress, monitors=monitors)
+        if torch.is_grad_enabled() and not total.requires_grad:
+            raise ModelContractError(
+                "The total loss carries no gradient, so the student would not learn. Its outputs or its own loss terms "
+                "are detached, computed under no_grad, or plain numbers; return tensors with their graph."
+            )
         return total, components
 
     def _inspect(self, student: Signals, teacher: Signals | None) -> None:
@@ -169,22 +178,24 @@ class DistillationModule(LightningModule):
         self._inspected = True
 
     def _progress(self) -> float:
-        return min(1.0, self.trainer.global_step / max(1, self.trainer.estimated_stepping_batches))
+        return min(1.0, self.trainer.global_step / self._planned_steps) if self._planned_steps else 0.0
 
     # -- Lightning -------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self._saved_random_state = None
         logs = (batch_idx + 1) % self._log_every == 0 or batch_idx == 0 or batch_idx == self._last_batch
         total, components = self.distillation_loss(batch, monitors=logs)
         detached = total.detach()
         self._losses.append(detached)
+        self._norms_due = self._norms_due or logs
         if logs:
             self._log_step(detached, components)
         return total
 
     def _log_step(self, total: Tensor, components: Mapping[str, Any]) -> None:
         """Send one step's numbers to the loggers. `self.log` would cost every step, logged or not."""
-        self.latest = {name: torch.as_tensor(value).detach() for name, value in components.items()}
+        self.latest = {name: _number(value) for name, value in components.items()}
         self.latest["train_final_loss"] = total
         numbers = {name: float(value) for name, value in self.latest.items()}
         if not math.isfinite(numbers["train_final_loss"]):
@@ -235,20 +246,26 @@ class DistillationModule(LightningModule):
     def configure_optimizers(self) -> Any:
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(self.optimizer, parameters, learning_rate=self.learning_rate)
-        epochs = self.trainer.max_epochs or 1
-        needs_steps = self.schedule not in ("", "linear_decay_with_warm_up", "cosine_anneal")
+        if self.schedule not in PER_EPOCH or self._has_schedules:
+            self._planned_steps = planned_steps(self.trainer)
         schedule = make_schedule(
             self.schedule,
             optimizer,
-            max_epochs=max(1, epochs),
-            total_steps=int(self.trainer.estimated_stepping_batches) if needs_steps else 1,
+            max_epochs=max(1, self.trainer.max_epochs or 1),
+            total_steps=max(1, self._planned_steps),
             warm_up_epochs=self.warm_up_epochs,
         )
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
 
+    def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:
+        super().optimizer_step(*arguments, **keywords)
+        if self._follower is not None:  # not in on_train_batch_end, which comes after a checkpoint of this step
+            self._follower.after_step(self.student_model)
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.gradient_norm is None or (self.trainer.global_step + 1) % max(1, self.trainer.log_every_n_steps):  # type: ignore[attr-defined]
+        if self.gradient_norm is None or not self._norms_due:
             return
+        self._norms_due = False
         norms = {
             f"grad_{float(self.gradient_norm)}_norm_{name}": parameter.grad.detach().norm(self.gradient_norm)
             for name, parameter in self.named_parameters()
@@ -256,10 +273,18 @@ class DistillationModule(LightningModule):
         }
         if norms:
             total = torch.stack(list(norms.values())).norm(self.gradient_norm)
-            self.log_dict({**norms, f"grad_{float(self.gradient_norm)}_norm_total": total}, batch_size=1)
+            norms[f"grad_{float(self.gradient_norm)}_norm_total"] = total
+            for logger in self.trainer.loggers if self.trainer.is_global_zero else ():
+                logger.log_metrics({name: float(norm) for name, norm in norms.items()}, step=self.global_step)
+            self.log_dict(norms, logger=False, batch_size=1)
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [_LetGo()]
 
     def setup(self, stage: str) -> None:
         self._inspected = False
+        if not self.val_loaders:  # Lightning warns that nothing is there to validate, which is meant
+            warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
         if stage == "fit" and not self.objective.is_ready:
             prepare_objective(self.objective, self.student_model, self._student_adapter, self._teacher, self.trainer)
             self._read_as_wanted()
@@ -267,11 +292,12 @@ class DistillationModule(LightningModule):
 
     def _read_as_wanted(self) -> None:
         self._teacher_wanted = self.objective.wanted("teacher")
+        mirrored = self._mirror.reads(self._teacher_wanted) if self._mirror is not None else ()
         self._reader = Reader(
             self.student_model,
             self._student_adapter,
             temperature=self.temperature,
-            wanted=self.objective.wanted("student"),
+            wanted=tuple(dict.fromkeys((*self.objective.wanted("student"), *mirrored))),
         )
 
     def on_fit_start(self) -> None:
@@ -281,11 +307,23 @@ class DistillationModule(LightningModule):
         self._prepare_teacher()
 
     def on_train_epoch_start(self) -> None:
+        self._begin()
+        if self._saved_random_state is not None:
+            continue_at_epoch_edge(self.trainer, self._saved_random_state)
+            self._saved_random_state = None
+
+    def _begin(self) -> None:
         self.student_model.train()
+        if isinstance(self._teacher, LiveTeacher):
+            self._teacher.model.eval()  # a pipeline may have scored the teacher too
         self._log_every = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
         self._last_batch = self.trainer.num_training_batches - 1
 
     def teardown(self, stage: str) -> None:
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Take every hook off both models and give the teacher its modes back."""
         self._reader.detach()
         if self._teacher is not None:
             self._teacher.release()
@@ -300,15 +338,43 @@ class DistillationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_state"] = random_state()
+        if self._follower is not None:
+            checkpoint["teacher"] = self._follower.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
         self._saved_random_state = checkpoint.get("random_state")
+        if self.schedule == "one_cycle":
+            check_same_plan(checkpoint, planned_steps(self.trainer))
+        if self._follower is not None:
+            if "teacher" not in checkpoint:
+                raise CheckpointError(
+                    "The checkpoint must hold the teacher, which follows the student, and holds none: its run had "
+                    "another teacher. Continue with that one, or begin a new run from the student's weights."
+                )
+            self._follower.load_state_dict(checkpoint["teacher"])
 
     def on_train_start(self) -> None:
+        self._begin()
         if self._saved_random_state is not None:
             restore_random_state(self._saved_random_state)
-            self._saved_random_state = None
+
+    def on_train_end(self) -> None:
+        if self.trainer.global_step == 0:
+            raise ConfigError("The train loader gave no batch, so nothing was learnt. Check the dataset and drop_last.")
+
+
+def _number(value: Any) -> Tensor:
+    tensor = torch.as_tensor(value).detach()
+    return tensor if tensor.is_floating_point() else tensor.float()
+
+
+class _LetGo(Callback):
+    """Lightning calls no teardown when training raises; hooks and modes must not stay behind all the same."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(pl_module, DistillationModule):
+            pl_module.let_go()
 
 
 def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

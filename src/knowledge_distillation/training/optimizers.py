@@ -28,7 +28,7 @@ OPTIMIZERS: Mapping[str, OptimizerFactory] = {
 
 def check_optimizer(optimizer: str | OptimizerFactory | Mapping[str, Any]) -> None:
     """Raise ConfigError if `make_optimizer` could not build it, without building it."""
-    probe = [Parameter(torch.zeros(1))]
+    probe = [Parameter(torch.zeros(1, 1))]  # a matrix: Muon takes nothing else
     make_optimizer(optimizer, probe, learning_rate=1e-3)
 
 
@@ -63,7 +63,10 @@ def make_optimizer(
             f"Known: {', '.join(OPTIMIZERS)}."
         )
     try:
-        return factory(parameters, lr=learning_rate, **settings)
+        made = factory(parameters, lr=learning_rate, **settings)
     except (TypeError, ValueError) as error:
         accepted = [name for name in inspect.signature(factory).parameters if name != "params"]
         raise ConfigError(f"The optimizer cannot be built: {error}. It takes {accepted}.") from error
+    if not isinstance(made, Optimizer):
+        raise ConfigError(f"The optimizer's callable must return a torch Optimizer, got {type(made).__name__}.")
+    return made

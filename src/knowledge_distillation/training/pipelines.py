@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
+from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.errors import ConfigError, ModelContractError
 
 LOWER_IS_BETTER = ("wer", "cer", "loss", "error", "perplexity", "ppl", "rmse", "mae", "mse", "nll")
@@ -51,11 +53,9 @@ class AccuracyPipeline:
             ModelContractError: if batches carry no labels, or no item counts.
         """
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        training = model.training
-        model.eval()
         right = torch.zeros((), dtype=torch.long, device=device)
         seen = torch.zeros((), dtype=torch.long, device=device)
-        with torch.no_grad():
+        with undisturbed(model):
             for batch in data_loader:
                 signals = self.adapter(model, to_device(batch, device), 1.0)
                 if signals.logits is None or signals.labels is None:
@@ -66,7 +66,6 @@ class AccuracyPipeline:
                 counted = signals.labels != self.ignore_index
                 right += ((signals.logits.argmax(dim=-1) == signals.labels) & counted).sum()
                 seen += counted.sum()
-        model.train(training)
         if int(seen) == 0:
             raise ModelContractError("The validation loader gave no labelled item, so there is no accuracy to report.")
         return {"inference_result": int(right) / int(seen), "count": int(seen)}
@@ -110,11 +109,14 @@ def higher_is_better(pipeline: Any, name: str) -> bool:
     said = getattr(pipeline, "higher_is_better", None)
     if said is not None:
         return bool(said)
-    return not any(word in name.lower() for word in LOWER_IS_BETTER)
+    words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)
+    return not any(word.lower() in LOWER_IS_BETTER for word in words)
 
 
 def check_pipeline(pipeline: Any) -> None:
     """Raise ConfigError unless the object has a callable `run_inference_pipeline`."""
+    if isinstance(pipeline, type):
+        raise ConfigError(f"The inference pipeline must be an instance, and {pipeline.__name__} is a class. Call it.")
     if not callable(getattr(pipeline, "run_inference_pipeline", None)):
         raise ConfigError(
             f"The inference pipeline must have a method run_inference_pipeline(model, data_loader); "

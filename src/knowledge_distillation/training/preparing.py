@@ -15,7 +15,7 @@ from knowledge_distillation.capture.reader import Reader
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.objective import Objective
 from knowledge_distillation.objective.layers import find_role
-from knowledge_distillation.teachers import LiveTeacher, Teacher
+from knowledge_distillation.teachers import LiveTeacher, ReadsStudent, Teacher
 from knowledge_distillation.training.pipelines import to_device
 from knowledge_distillation.training.random_state import random_state, restore_random_state
 
@@ -51,7 +51,9 @@ def prepare_objective(
         if roles and model is not None:
             example = to_device(_inputs(batch), next(model.parameters()).device)
             objective.find_layers(side, {role: find_role(role, model, example, side) for role in roles})
-    reader = Reader(student, adapter, wanted=objective.wanted("student"))
+    asked = objective.wanted("teacher")
+    mirrored = teacher.reads(asked) if isinstance(teacher, ReadsStudent) else ()
+    reader = Reader(student, adapter, wanted=tuple(dict.fromkeys((*objective.wanted("student"), *mirrored))))
     reader.attach()
     try:
         with undisturbed(student):
@@ -61,7 +63,7 @@ def prepare_objective(
     taught = None
     if teacher is not None and objective.needs_teacher:
         teacher.prepare(device)
-        taught = teacher.signals(batch, objective.wanted("teacher"))
+        taught = teacher.from_student(said) if isinstance(teacher, ReadsStudent) else teacher.signals(batch, asked)
     sizes = {"batch_size": getattr(loader, "batch_size", None), "samples": _count(getattr(loader, "dataset", None))}
     objective.prepare(said, taught, {name: size for name, size in sizes.items() if size})
     objective.to(device)

@@ -68,6 +68,8 @@ def one_cycle(
 ) -> tuple[LRScheduler, Interval]:
     """Smith's 1cycle (arXiv:1708.07120): up to the learning rate, then far below it, stepped once an optimiser step."""
     share = warm_up_epochs / max_epochs if warm_up_epochs else 0.3
+    if share > 1:
+        raise ConfigError(f"one_cycle's warm_up_epochs={warm_up_epochs} is longer than the training of {max_epochs}.")
     peak = [group["lr"] for group in optimizer.param_groups]
     return OneCycleLR(optimizer, max_lr=peak, total_steps=total_steps, pct_start=share), "step"
 

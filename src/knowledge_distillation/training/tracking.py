@@ -71,7 +71,7 @@ def comet_from_file(path: str | Path, experiment: str) -> Logger:
     An empty path reads COMET_API_KEY from the environment instead.
 
     Raises:
-        ConfigError: if the file is missing or has fewer than three filled lines. The lines are never shown.
+        ConfigError: if the file is missing, not UTF-8 or has fewer than three filled lines. The lines are never shown.
         MissingExtraError: if comet_ml is not installed.
     """
     _require("comet_ml", extra="comet")
@@ -85,11 +85,11 @@ def read_comet_file(path: str | Path) -> tuple[str, str, str]:
     """The three lines of a Comet file, with line ends of any system stripped."""
     file = Path(path)
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"The Comet file {str(file)!r} cannot be read ({type(error).__name__}). It must hold three lines: API key, "
-            "project name, workspace."
+            f"The Comet file {str(file)!r} cannot be read ({type(error).__name__}). It must hold three lines in UTF-8: "
+            "API key, project name, workspace."
         ) from None
     if len(lines) < 3 or not all(lines[:3]):
         filled = sum(map(bool, lines[:3]))

@@ -20,7 +20,7 @@ from knowledge_distillation.training.progress import EpochLines, LossProgressBar
 def checkpoint_callback(
     directory: Path | None, *, metric: str | None, pipeline: Any = None, keep: int = 3
 ) -> ModelCheckpoint:
-    """Keep the last checkpoint and the best by validation score; by the mean training loss where nothing validates.
+    """Keep the best checkpoints by validation score; by the mean training loss where nothing validates.
 
     Args:
         directory: where to write, or None for Lightning's default beside the logger.
@@ -40,8 +40,18 @@ def checkpoint_callback(
         monitor=monitor,
         mode=better,
         save_top_k=keep,
-        save_last=True,
         save_on_train_epoch_end=metric is None,
+    )
+
+
+def last_checkpoint(directory: Path | None) -> ModelCheckpoint:
+    """Write last.ckpt after every epoch, whether it was one of the best or not."""
+    return ModelCheckpoint(
+        dirpath=directory,
+        filename="last",
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
     )
 
 
@@ -70,7 +80,9 @@ def make_trainer(
         ConfigError: if an override is no argument of the Trainer, or Lightning refuses its value.
     """
     settings = dict(overrides)
-    callbacks: list[Callback] = [checkpoint_callback(directory / "checkpoints", metric=metric, pipeline=pipeline)]
+    places = directory / "checkpoints"
+    best = checkpoint_callback(places, metric=metric, pipeline=pipeline)
+    callbacks: list[Callback] = [best, last_checkpoint(places)]
     if settings.get("enable_checkpointing") is False:
         callbacks = []
     if settings.get("logger") is not False and loggers:

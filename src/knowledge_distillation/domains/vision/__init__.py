@@ -3,6 +3,7 @@
 from knowledge_distillation.domains.vision.data import cifar10, digits, fashion_mnist, mnist
 from knowledge_distillation.domains.vision.models import (
     digits_cnn,
+    digits_exits,
     image_mlp,
     resnet18,
     resnet20,
@@ -14,6 +15,7 @@ from knowledge_distillation.domains.vision.models import (
 DATA_SETS = {"digits": digits, "fashion_mnist": fashion_mnist, "mnist": mnist, "cifar10": cifar10}
 MODELS = {
     "digits_cnn": digits_cnn,
+    "digits_exits": digits_exits,
     "small_cnn": small_cnn,
     "image_mlp": image_mlp,
     "resnet18": resnet18,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import math
+import operator
+import zlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -117,8 +120,13 @@ def _idx_data(
 
 
 def _read_pair(place: Path, part: str) -> tuple[Tensor, Tensor]:
-    images = _read_idx(place, f"{part}-images-idx3-ubyte")
-    labels = _read_idx(place, f"{part}-labels-idx1-ubyte")
+    images = _read_idx(place, f"{part}-images-idx3-ubyte", 3)
+    labels = _read_idx(place, f"{part}-labels-idx1-ubyte", 1)
+    if len(images) != len(labels):
+        raise ConfigError(
+            f"{place} holds {len(images)} images in {part}-images-idx3-ubyte and {len(labels)} labels in "
+            f"{part}-labels-idx1-ubyte: they do not belong together. Download both again."
+        )
     return torch.from_numpy(images.astype(np.float32) / 255.0).unsqueeze(1), torch.from_numpy(labels.astype(np.int64))
 
 
@@ -126,18 +134,24 @@ def _idx_file(place: Path, name: str) -> Path | None:
     return next((path for path in (place / name, place / f"{name}.gz") if path.is_file()), None)
 
 
-def _read_idx(place: Path, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _read_idx(place: Path, name: str, dimensions: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     path = _idx_file(place, name)
     if path is None:
         raise ConfigError(f"{place / name} is missing, plain or .gz.")
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    dimensions = content[3]
-    shape = np.frombuffer(content, dtype=">i4", count=dimensions, offset=4)
-    values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions)
-    if content[:3] != b"\x00\x00\x08" or values.size != int(np.prod(shape)):
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. If it is damaged, download it again.") from error
+    start = 4 + 4 * dimensions
+    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < start:
         raise ConfigError(
-            f"{path} is no complete IDX file of bytes: {values.size} values for the shape {tuple(shape)}."
+            f"{path} is no IDX file of bytes with {dimensions} dimensions: it begins with {content[:start]!r}. "
+            "Download it again."
         )
+    shape = tuple(map(int, np.frombuffer(content, dtype=">u4", count=dimensions, offset=4)))
+    values = np.frombuffer(content, dtype=np.uint8, offset=start)
+    if values.size != math.prod(shape):
+        raise ConfigError(f"{path} is no complete IDX file: {values.size} values for the shape {shape}.")
     return values.reshape(shape)
 
 
@@ -218,7 +232,7 @@ def keep_labels(labels: Tensor, count: int | None, seed: int) -> Tensor:
         return labels
     if not 1 <= count <= len(labels):
         raise ConfigError(f"labelled must be from 1 to {len(labels)}, got {count}.")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(operator.index(seed)))
     rank = torch.zeros_like(labels)
     for category in torch.unique(labels):
         members = order[labels[order] == category]

@@ -33,6 +33,8 @@ class Plan:
         teacher, student: make the two models.
         labelled: images that keep their label while the student learns.
         teacher_epochs, student_epochs: budgets; the quick ones for CI.
+        seeds: how many pairs of students, unless asked otherwise.
+        threads: CPU threads; None leaves the setting. The smallest models are slower on two.
     """
 
     data: Callable[..., Data]
@@ -43,6 +45,8 @@ class Plan:
     student_epochs: int
     quick_teacher_epochs: int
     quick_student_epochs: int
+    seeds: int
+    threads: int | None
 
 
 PLANS = {
@@ -55,9 +59,11 @@ PLANS = {
         student_epochs=20,
         quick_teacher_epochs=20,
         quick_student_epochs=10,
+        seeds=5,
+        threads=1,
     ),
     "fashion_mnist": Plan(
-        data=partial(fashion_mnist, limit=20_000),
+        data=partial(fashion_mnist, limit=10_000, batch_size=100),
         teacher=small_cnn,
         student=partial(image_mlp, size=28, hidden=64),
         labelled=500,
@@ -65,6 +71,8 @@ PLANS = {
         student_epochs=4,
         quick_teacher_epochs=1,
         quick_student_epochs=1,
+        seeds=3,
+        threads=None,
     ),
 }
 
@@ -112,19 +120,17 @@ def run_demo(
     dataset: str = "digits",
     *,
     directory: str | Path | None = None,
-    seeds: Sequence[int] = range(5),
+    seeds: int | None = None,
     quick: bool = False,
     folder: str | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> DemoResult:
     """Train the teacher, then the student with and without it for every seed, and measure all of them.
 
-    Runs on one CPU thread: models this small are slower on two.
-
     Args:
         dataset: "digits" or "fashion_mnist".
         directory: where to write; default: the next free runs/demo-NNN.
-        seeds: at least 2.
+        seeds: how many pairs of students, at least 2; default: the plan's, 3 when quick.
         quick: train for fewer epochs.
         folder: of the Fashion-MNIST files.
         progress: called with a line before each stage.
@@ -132,12 +138,19 @@ def run_demo(
     Raises:
         ConfigError: if the data set is unknown or its files are absent.
     """
-    with cpu_threads(1):
-        return _run_demo(dataset, directory, seeds, quick, folder, progress)
+    if dataset not in PLANS:
+        raise ConfigError(f"There is no demo of {dataset!r}. {nearest(dataset, PLANS)}")
+    plan = PLANS[dataset]
+    if seeds is not None and seeds < 2:
+        raise ConfigError(f"seeds must be at least 2, got {seeds}: one pair cannot tell a gain from luck.")
+    pairs = seeds or (3 if quick else plan.seeds)
+    with cpu_threads(plan.threads):
+        return _run_demo(dataset, plan, directory, range(pairs), quick, folder, progress)
 
 
 def _run_demo(
     dataset: str,
+    plan: Plan,
     directory: str | Path | None,
     seeds: Sequence[int],
     quick: bool,
@@ -145,9 +158,6 @@ def _run_demo(
     progress: Callable[[str], None],
 ) -> DemoResult:
     started = time.monotonic()
-    if dataset not in PLANS:
-        raise ConfigError(f"There is no demo of {dataset!r}. {nearest(dataset, PLANS)}")
-    plan = PLANS[dataset]
     make_data = plan.data if folder is None else partial(plan.data, folder=folder)
     data = make_data()
     home = _free_directory(directory)

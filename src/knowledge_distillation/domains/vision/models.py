@@ -1,11 +1,11 @@
-"""Image models by name: small ones for small images, the CIFAR ResNets, and torchvision's ResNets."""
+"""Image models by name: small ones, one with several exits, the CIFAR ResNets, and torchvision's ResNets."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from knowledge_distillation.errors import MissingExtraError
+from knowledge_distillation.errors import ConfigError, MissingExtraError
 
 
 def digits_cnn(classes: int = 10, channels: int = 1) -> nn.Module:
@@ -14,6 +14,11 @@ def digits_cnn(classes: int = 10, channels: int = 1) -> nn.Module:
         *_block(channels, 32), *_block(32, 64), nn.MaxPool2d(2), *_block(64, 64),
         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.3), nn.Linear(256, classes),
     )  # fmt: skip
+
+
+def digits_exits(classes: int = 10, channels: int = 1, width: int = 16) -> nn.Module:
+    """A CNN for 8 x 8 images with a classifier behind each of its three stages: "exit1", "exit2" and the last."""
+    return ExitCNN(classes, channels, width)
 
 
 def small_cnn(classes: int = 10, channels: int = 1, width: int = 32) -> nn.Module:
@@ -28,6 +33,37 @@ def small_cnn(classes: int = 10, channels: int = 1, width: int = 32) -> nn.Modul
 def image_mlp(classes: int = 10, channels: int = 1, size: int = 8, hidden: int = 32) -> nn.Module:
     """One hidden layer over the flattened image."""
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+
+class ExitCNN(nn.Module):
+    """Three convolutional stages, each with a classifier of its own.
+
+    It returns {"logits", "exit1", "exit2"}, each of shape [batch, classes]: a user in a hurry reads the first exit. The
+    exits are modules named "exit1" and "exit2", so that terms can name them.
+
+    Args:
+        classes: outputs of every classifier.
+        channels: of the image.
+        width: channels of the first stage; the second has twice as many, the third four times.
+    """
+
+    def __init__(self, classes: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.stage1 = nn.Sequential(*_block(channels, width))
+        self.stage2 = nn.Sequential(*_block(width, 2 * width), nn.MaxPool2d(2))
+        self.stage3 = nn.Sequential(*_block(2 * width, 4 * width))
+        self.exit1 = _classifier(width, classes)
+        self.exit2 = _classifier(2 * width, classes)
+        self.head = _classifier(4 * width, classes)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        first = self.stage1(images)
+        second = self.stage2(first)
+        return {"logits": self.head(self.stage3(second)), "exit1": self.exit1(first), "exit2": self.exit2(second)}
+
+
+def _classifier(inputs: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * inputs, classes))
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
@@ -66,14 +102,19 @@ class CifarResNet(nn.Module):
     """The ResNet of He et al. (2015, section 4.2) for 32 x 32 images: 6n + 2 layers, shortcuts of option A.
 
     Args:
-        depth: 20, 32, 44, 56, 110.
+        depth: 6n + 2 with n >= 1, such as 20, 32, 44, 56 or 110.
         classes: outputs.
         channels: of the image.
+
+    Raises:
+        ConfigError: if no such network has this depth.
     """
 
     def __init__(self, depth: int, classes: int = 10, channels: int = 3) -> None:
         super().__init__()
-        blocks = (depth - 2) // 6
+        blocks, rest = divmod(depth - 2, 6)
+        if blocks < 1 or rest:
+            raise ConfigError(f"depth must be 6n + 2 with n >= 1, such as 20, 32, 44, 56 or 110; got {depth}.")
         self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = self._stage(16, 16, blocks, stride=1)
@@ -102,7 +143,7 @@ def resnet20(classes: int = 10, channels: int = 3) -> nn.Module:
 
 
 def resnet56(classes: int = 10, channels: int = 3) -> nn.Module:
-    """CIFAR ResNet-56, 0.86 M parameters."""
+    """CIFAR ResNet-56, 0.85 M parameters."""
     return CifarResNet(56, classes, channels)
 
 

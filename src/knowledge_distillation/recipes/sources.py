@@ -1,0 +1,93 @@
+"""The teacher of a recipe: one model, several as one, or one made of the student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from knowledge_distillation.capture.adapters import adapter_pair
+from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.recipes.reading import Recipe
+from knowledge_distillation.recipes.settings import check_settings
+from knowledge_distillation.teachers import (
+    ByLabel,
+    ConfidentTeacher,
+    EMATeacher,
+    EnsembleTeacher,
+    RoutedTeacher,
+    SelfTeacher,
+    Teacher,
+)
+
+One = Callable[[Mapping[str, Any], str], nn.Module]
+"""(a teacher's mapping, the name of its directory) -> the model, trained first if the mapping says so."""
+
+SOURCES: Mapping[str, Callable[..., Teacher]] = {
+    "ensemble": EnsembleTeacher,
+    "confident": ConfidentTeacher,
+    "routed": RoutedTeacher,
+    "ema": EMATeacher,
+    "self": SelfTeacher,
+}
+
+
+def make_teacher(
+    recipe: Recipe,
+    spec: Mapping[str, Any],
+    student: nn.Module,
+    one: One,
+    extra: Mapping[str, Any],
+    place: str = "teacher",
+) -> Teacher | nn.Module:
+    """Make what a teacher section describes.
+
+    Args:
+        recipe: whose training section names adapter, temperature and seed.
+        spec: the section, or one of its members.
+        student: of which "ema" makes its copy.
+        one: makes a single model.
+        extra: the user's own models and functions by name; a model there wins over a source of the same name.
+        place: directory for a teacher that is trained; members get a number behind it.
+
+    Raises:
+        ConfigError: if a setting or a route is unknown.
+    """
+    name = spec["name"]
+    if name not in SOURCES or name in extra:
+        return one(spec, place)
+    settings = {key: value for key, value in spec.items() if key not in ("name", "members")}
+    check_settings("teacher", name, SOURCES[name], settings, "self teachers student adapter")
+    if name == "self":
+        return SelfTeacher(**settings)
+    adapters = adapter_pair(recipe.training.get("adapter", "auto"))
+    settings.setdefault("temperature", recipe.training.get("temperature", 1.0))
+    if name == "ema":
+        return EMATeacher(student, adapter=adapters[0], **settings)
+    if name == "routed":
+        settings["route"] = _route(settings.get("route"), extra)
+    members = [
+        make_teacher(recipe, _seeded(member, recipe, number), student, one, extra, f"{place}-{number + 1}")
+        for number, member in enumerate(spec["members"])
+    ]
+    return SOURCES[name](members, adapter=adapters[1], **settings)
+
+
+def _seeded(member: Mapping[str, Any], recipe: Recipe, number: int) -> Mapping[str, Any]:
+    """Members that are trained first get a seed each: equal ones would say the same."""
+    if "train" not in member:
+        return member
+    seed = recipe.training.get("seed", 0) + number
+    return {**member, "train": {"seed": seed, **member["train"]}}
+
+
+def _route(route: Any, extra: Mapping[str, Any]) -> Any:
+    if isinstance(route, list):
+        return ByLabel(route)
+    if isinstance(route, str) and route in extra:
+        return extra[route]
+    raise ConfigError(
+        "A routed teacher's route must be a list with the classes of each member, such as [[0, 1], [2, 3]], or the name "
+        f"of a function of your own --module; got {route!r}. {nearest(str(route), extra)}"
+    )

@@ -1,0 +1,76 @@
+"""Start a training: look into the checkpoint first, and let Ctrl-C be Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from knowledge_distillation.errors import CheckpointError
+from knowledge_distillation.training.module import DistillationModule, own_weights
+
+
+def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpoint: str | None) -> None:
+    """`trainer.fit`, from a checkpoint or afresh.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, which Lightning would turn into the end of the program.
+    """
+    with warnings.catch_warnings(), _same_interrupt():
+        # The folder of a run that goes on holds its earlier checkpoints, as it should.
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        try:
+            trainer.fit(module, train_loader, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+        except SystemExit as error:
+            if not trainer.interrupted:
+                raise
+            raise KeyboardInterrupt from error
+
+
+def check_checkpoint(path: str, module: DistillationModule) -> None:
+    """Raise CheckpointError unless the file can be read safely and holds this module's student.
+
+    Args:
+        path: of a .ckpt file.
+        module: about to be trained.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = own_weights(content["state_dict"])
+    except Exception as error:  # damaged files fail in as many ways as there are bytes
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be read safely ({type(error).__name__}): it is damaged, or holds more than "
+            "tensors and plain data."
+        ) from None
+    if any(name.startswith("teacher_model.") for name in content["state_dict"]):
+        raise CheckpointError(
+            f"The checkpoint {path} is the original toolkit's: its optimiser also held the teacher, so the run cannot go "
+            "on. Take its student with KnowledgeDistillModel.load_from_checkpoint and begin a new run from that."
+        )
+    expected = {f"student_model.{name}": tensor.shape for name, tensor in module.student_model.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in state.items() if name.startswith("student_model.")}
+    differing = sorted(set(expected.items()) ^ set(found.items()))
+    if differing:
+        raise CheckpointError(
+            f"The checkpoint {path} belongs to another student: {len({name for name, _ in differing})} entries differ, the "
+            f"first is {differing[0][0]}. Build the student as it was in that run."
+        )
+
+
+@contextmanager
+def _same_interrupt() -> Iterator[None]:
+    """Give SIGINT its handler back, which Lightning replaces when it is interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

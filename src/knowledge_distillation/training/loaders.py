@@ -1,0 +1,38 @@
+"""Loaders as Lightning must see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+
+class WholeLoader:
+    """One named validation loader, handed to Lightning as a loader of one batch, itself: the pipeline walks it."""
+
+    def __init__(self, name: str, loader: Any) -> None:
+        self.name = name
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[WholeLoader]:
+        yield self
+
+    def __len__(self) -> int:
+        return 1
+
+
+class Batches:
+    """A list of batches as one loader; Lightning would take every entry of a list for a loader of its own."""
+
+    def __init__(self, batches: Sequence[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def one_loader(loader: Iterable[Any] | None) -> Any:
+    """The loader as it is, or a list of batches as one loader."""
+    return Batches(loader) if isinstance(loader, (list, tuple)) else loader

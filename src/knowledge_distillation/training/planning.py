@@ -1,0 +1,58 @@
+"""Checks of a training's plan: steps that can be counted, a warm-up that fits, models that are two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch import nn
+
+from knowledge_distillation.errors import CheckpointError, ConfigError
+
+
+def planned_steps(trainer: Trainer) -> int:
+    """The optimiser steps of the whole training.
+
+    Raises:
+        ConfigError: if they cannot be known: a stream without length, and no max_steps.
+    """
+    steps = trainer.estimated_stepping_batches
+    if not math.isfinite(steps) or steps < 1:
+        raise ConfigError(
+            "The schedule needs the number of training steps, and the train loader has no length: the learning rate "
+            "or the weights would end at once. Give the loader a length, pass trainer={'max_steps': ...}, or use a "
+            "schedule that steps once an epoch."
+        )
+    return int(steps)
+
+
+def check_warm_up(epochs: Any) -> float:
+    """Return the epochs of warm-up if they are a finite number >= 0; raise ConfigError otherwise."""
+    if isinstance(epochs, bool) or not isinstance(epochs, (int, float)) or not math.isfinite(epochs) or epochs < 0:
+        raise ConfigError(f"warm_up_epochs must be a finite number of at least 0, got {epochs!r}.")
+    return epochs
+
+
+def check_apart(student: nn.Module, teacher: nn.Module) -> None:
+    """Raise ConfigError if training the student would change the teacher. Sharing frozen layers is fine."""
+    theirs = {id(parameter) for parameter in teacher.parameters()}
+    shared = [name for name, p in student.named_parameters() if p.requires_grad and id(p) in theirs]
+    if shared:
+        raise ConfigError(
+            f"The student shares trainable parameters with the teacher ({', '.join(shared[:3])}), so training would "
+            "change the teacher as well. Copy those layers, or freeze them."
+        )
+
+
+def check_same_plan(checkpoint: Mapping[str, Any], steps: int) -> None:
+    """Raise CheckpointError if a one-cycle schedule of another length is to be continued."""
+    saved = next(
+        (state["total_steps"] for state in checkpoint.get("lr_schedulers", ()) if "total_steps" in state), steps
+    )
+    if saved != steps:
+        raise CheckpointError(
+            f"The checkpoint's one_cycle schedule was planned for {saved} steps and this training has {steps}; its end "
+            "cannot be moved. Continue with the same max_epochs, or begin a new run from the student's weights."
+        )

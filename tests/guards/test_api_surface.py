@@ -1,0 +1,45 @@
+"""What goes wrong for a user when a public name or argument goes, or slips in unnoticed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+
+import pytest
+
+import knowledge_distillation as kd
+from tests.guards.surface import FROZEN, MODULES, surface
+
+HOW = "If this is meant, write it into the changelog and run `python -m tests.guards.surface`."
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_public_names_are_the_frozen_ones(module: str) -> None:
+    """Otherwise an upgrade breaks an import, or an accident becomes a promise."""
+    frozen, now = json.loads(FROZEN.read_text())[module], surface()[module]
+    assert sorted(now) == sorted(frozen), HOW
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_frozen_arguments_are_still_taken_in_their_order(module: str) -> None:
+    """Otherwise a call that worked yesterday raises, or hands a value to another argument."""
+    now = surface()[module]
+    for name, before in json.loads(FROZEN.read_text())[module].items():
+        positional, _, keywords = before.partition("*")
+        wanted, taken = positional.replace(",", " ").split(), now[name].replace(",", " ").split()
+        assert taken[: len(wanted)] == wanted, f"{module}.{name}: {HOW}"
+        assert set(keywords.replace(",", " ").split()) <= set(taken), f"{module}.{name}: {HOW}"
+
+
+def test_every_lazy_name_leads_somewhere() -> None:
+    """Otherwise `kd.<tab>` offers a name that raises."""
+    assert all(hasattr(kd, name) for name in kd.__all__)
+    assert dir(kd) == kd.__all__
+    with pytest.raises(AttributeError, match="distil"):
+        _ = kd.distil  # codespell:ignore
+
+
+def test_every_frozen_module_can_be_imported_alone() -> None:
+    """Otherwise the order of a user's imports matters."""
+    for module in MODULES:
+        assert importlib.import_module(module)
