@@ -1,4 +1,4 @@
-"""How long the command's help and the imports take, each in a process of its own; the figure is the minimum of rounds."""
+"""How long the command's help and the imports take, each in a process of its own; the minimum of rounds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the toolkit adds to a training step: against a minimal Lightning Trainer, and against a bare loop.
 
-All three train the same tiny MLP with the same batches, the same two loss functions and the same optimiser. Rounds are interleaved; each figure is the median of rounds, and the ratio is the median
-of the ratios within rounds.
+All three train the same tiny MLP with the same batches, the same two loss functions and the same optimiser. Rounds
+are interleaved; each figure is the median of rounds, and the ratio is the median of the ratios within rounds.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,7 @@ def decode(path: Path) -> dict[str, Tensor]:
         found = {}
         for part in ("train", "test"):
             content, bounds = stored[f"{part}_jpeg"].tobytes(), stored[f"{part}_offsets"]
-            pictures = [
-                np.asarray(Image.open(io.BytesIO(content[a:b])).convert("RGB"))
-                for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-            ]
+            pictures = [np.asarray(Image.open(io.BytesIO(content[a:b])).convert("RGB")) for a, b in pairwise(bounds)]
             found[f"{part}_images"] = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
             found[f"{part}_labels"] = torch.from_numpy(stored[f"{part}_labels"].astype(np.int64))
         return found

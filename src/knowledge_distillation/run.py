@@ -113,7 +113,7 @@ def distill(
         val_loaders=val_loaders,
         pipeline=pipeline,
     )
-    run_directory = _open_directory(directory, resume)
+    run_directory = open_directory(directory, resume)
     checkpoint = _checkpoint_to_resume(run_directory, resume)
     if checkpoint:
         check_checkpoint(checkpoint, module)
@@ -174,7 +174,7 @@ def check_arguments(train_loader: Any, val_loaders: Any, max_epochs: Any, seed: 
         raise ConfigError(f"val_loaders must be a dict of name -> loader, got {type(val_loaders).__name__}.")
     for name, loader in (val_loaders or {}).items():
         if not isinstance(name, str) or not name or any(letter in name for letter in ":{}[]") or not name.isprintable():
-            raise ConfigError(f"A validation loader's name must be text on one line without : {{ }} [ ], got {name!r}.")
+            raise ConfigError(f"A validation loader's name must be text without : {{ }} [ ] on one line, got {name!r}.")
         if not isinstance(loader, Iterable):
             raise ConfigError(f"The validation loader {name!r} must be iterable, got {type(loader).__name__}.")
         if loader_length(loader) == 0:
@@ -193,7 +193,8 @@ def loader_length(loader: Any) -> int | None:
         return None
 
 
-def _open_directory(directory: str | Path | None, resume: str | Path | None) -> Path:
+def open_directory(directory: str | Path | None, resume: str | Path | None) -> Path:
+    """Make the directory of a run, or raise ConfigError if another run lies there and is not to be continued."""
     if directory is None:
         number = 1
         while (path := Path("runs") / f"run-{number:03d}").exists():

@@ -16,8 +16,7 @@ class GradientNormBalance(nn.Module):
 
     Every `every` calls the gradient of each weighted term with respect to the student's parameters is measured; the
     term's factor becomes the geometric mean of all lengths / its length, smoothed. Every term then pulls
-    equally hard. The factors are
-    buffers: they are saved and resumed.
+    equally hard. The factors are buffers: they are saved and resumed.
 
     Args:
         names: the weighted terms.

@@ -258,8 +258,8 @@ class Objective(nn.Module):
         if not self.is_ready:
             unready = [bound.name for bound in self._bound if not bound.is_ready] or sorted(self.wanted("student"))
             raise ConfigError(
-                f"{unready} need shapes or layers of the models. DistillationModule and distill read them from the first "
-                "batch; in your own loop call objective.find_layers and objective.prepare first."
+                f"{unready} need shapes or layers of the models. DistillationModule and distill read them from the "
+                "first batch; in your own loop call objective.find_layers and objective.prepare first."
             )
         for bound in self._bound:
             if bound.is_own and _each(bound.student)[0] not in student.loss_terms:

@@ -102,7 +102,7 @@ def _mutual(job: Job, peers: Any = None) -> Run:
 
 
 def _data_free(job: Job, **settings: Any) -> Run:
-    facts = {key: job.data.facts[key] for key in ("channels", "size") if key in job.data.facts}
+    facts: dict[str, Any] = {key: job.data.facts[key] for key in ("channels", "size") if key in job.data.facts}
     if len(facts) < 2 or not isinstance(job.teacher, nn.Module):
         raise ConfigError(
             f"Learning without data needs one model as teacher and images of known channels and size; the teacher is "

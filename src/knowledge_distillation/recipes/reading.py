@@ -100,7 +100,11 @@ def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise ConfigError(f"There is no recipe file {path}. Shipped recipes: {', '.join(shipped())}.")
     if path.stat().st_size > LARGEST_FILE:
         raise ConfigError(f"The recipe {path} is larger than {LARGEST_FILE} bytes; that is no recipe.")
-    content = _parse(path.read_text(encoding="utf-8"), str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"The recipe {path} must be UTF-8 text, and is not: {error}.") from None
+    content = _parse(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(
             f"The recipe {path} must hold sections (teacher, student, data, ...), got {type(content).__name__}."
@@ -127,6 +131,8 @@ def check_recipe(content: Mapping[str, Any], source: str) -> Recipe:
     if not isinstance(training, dict):
         raise ConfigError(f"{source}: training must be a mapping, got {training!r}.")
     _known(training, TRAINING_KEYS, f"{source}: training")
+    _check_training(training, f"{source}: training")
+    _check_weights(content["student"], f"{source}: student")
     teacher = content.get("teacher")
     if teacher is not None:
         teacher = _check_teacher(teacher, f"{source}: teacher")
@@ -146,6 +152,8 @@ def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
         if not isinstance(teacher["train"], dict):
             raise ConfigError(f"{source}.train must be a mapping, got {teacher['train']!r}.")
         _known(teacher["train"], (*TRAINING_KEYS, "data"), f"{source}.train")
+        _check_training(teacher["train"], f"{source}.train")
+    _check_weights(teacher, source)
     if teacher["name"] not in SEVERAL:
         return teacher
     members = teacher.get("members")
@@ -154,10 +162,24 @@ def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
     return {**teacher, "members": [_check_teacher(_named(entry, source), f"{source}.members") for entry in members]}
 
 
+def _check_training(training: Mapping[str, Any], source: str) -> None:
+    seed = training.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ConfigError(f"{source}.seed must be a whole number, got {seed!r}.")
+    for key in ("trainer", "data"):
+        if not isinstance(training.get(key) or {}, Mapping):
+            raise ConfigError(f"{source}.{key} must be a mapping, got {training[key]!r}.")
+
+
+def _check_weights(model: Mapping[str, Any], source: str) -> None:
+    if not isinstance(model.get("weights", ""), (str, type(None))):
+        raise ConfigError(f"{source}.weights must be the path of a safetensors file, got {model['weights']!r}.")
+
+
 def _parse(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: dates that do not exist, numbers without end
         raise ConfigError(f"{source} is no plain YAML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{source} is nested too deeply to be a recipe.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,13 @@ from torch import nn
 from knowledge_distillation.domains.catalogue import build_data, build_model
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError
+from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.methods import Job, check_method, run_method
 from knowledge_distillation.recipes.reading import TRAINER_KEYS, Recipe
 from knowledge_distillation.recipes.sources import make_teacher
-from knowledge_distillation.run import Run, distill
+from knowledge_distillation.run import Run, distill, open_directory
+from knowledge_distillation.training.optimizers import check_optimizer
+from knowledge_distillation.training.schedules import check_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,14 @@ def run_recipe(
     training.pop("directory", None)
     seed = training.get("seed", 0)
     check_method(recipe)
+    if resume == "auto" and not (home / "checkpoints" / "last.ckpt").is_file() and any(home.glob("*/checkpoints")):
+        resume = None  # the run was broken off while a teacher was trained, which goes on
+    elif not resume:
+        open_directory(home, None)
+    as_objective(recipe.objective)
+    for plan in (training, (recipe.teacher or {}).get("train") or {}):
+        check_optimizer(plan.get("optimizer", "adamw"))
+        check_schedule(plan.get("schedule", ""))
     data = _data(recipe.data, extra)
     torch.manual_seed(seed)
     student = _model(recipe.student, data, extra)
@@ -85,10 +97,11 @@ def own_names(file: str | Path) -> dict[str, Any]:
     path = Path(file)
     if not path.is_file():
         raise ConfigError(f"--module {path}: there is no such file.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"kd_user_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"--module {path} must be a Python file ending in .py.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -118,6 +131,9 @@ def _teacher(
         teaching = _data({**recipe.data, **plan.pop("data", {})}, extra)
         logger.info("training the teacher %s first", spec["name"])
         plan.setdefault("seed", seed)
+        begun = home / place / "checkpoints" / "last.ckpt"
+        if not begun.is_file() and (home / place).exists():
+            set_aside(home / place)
         run = distill(
             None,
             teacher,
@@ -125,6 +141,7 @@ def _teacher(
             teaching.validation,
             objective="labels",
             directory=home / place,
+            resume="auto" if begun.is_file() else None,
             **_arguments(plan),
         )
         logger.info("teacher: %s", ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()))
@@ -157,6 +174,14 @@ def _arguments(training: Mapping[str, Any]) -> dict[str, Any]:
     trainer = dict(arguments.pop("trainer", None) or {})
     trainer.update({key: arguments.pop(key) for key in TRAINER_KEYS if key in arguments})
     return {**arguments, "trainer": trainer}
+
+
+def set_aside(folder: Path) -> None:
+    """Rename what a broken-off training left before its first checkpoint; nothing is deleted."""
+    number = 1
+    while (target := folder.with_name(f"{folder.name}-broken-{number}")).exists():
+        number += 1
+    folder.rename(target)
 
 
 def _next_directory() -> Path:

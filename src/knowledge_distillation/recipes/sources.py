@@ -88,6 +88,6 @@ def _route(route: Any, extra: Mapping[str, Any]) -> Any:
     if isinstance(route, str) and route in extra:
         return extra[route]
     raise ConfigError(
-        "A routed teacher's route must be a list with the classes of each member, such as [[0, 1], [2, 3]], or the name "
-        f"of a function of your own --module; got {route!r}. {nearest(str(route), extra)}"
+        "A routed teacher's route must be a list with the classes of each member, such as [[0, 1], [2, 3]], or the "
+        f"name of a function of your own --module; got {route!r}. {nearest(str(route), extra)}"
     )

@@ -46,7 +46,7 @@ class EMATeacher:
         self.decay = check_between("decay", decay, 0.0, 1.0)
         self.model = copy.deepcopy(student).requires_grad_(False)
         self._live = LiveTeacher(self.model, adapter=adapter, temperature=temperature)
-        self._average = get_ema_multi_avg_fn(self.decay)
+        self._average = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]
 
     @property
     def fingerprint(self) -> str:
@@ -71,7 +71,7 @@ class EMATeacher:
         with torch.no_grad():
             fresh = [theirs.to(mine) for mine, theirs in zip(kept, student.parameters(), strict=True)]
             if kept:
-                self._average(kept, fresh, None)  # type: ignore[arg-type]  (the third is the count of another average)
+                self._average(kept, fresh, None)  # the third is the count, of another kind of average
             for mine, theirs in zip(self.model.buffers(), student.buffers(), strict=True):
                 mine.copy_(theirs)
 
@@ -89,6 +89,6 @@ class EMATeacher:
             self.model.load_state_dict(state)
         except RuntimeError as error:
             raise CheckpointError(
-                f"The checkpoint's averaged teacher does not fit {type(self.model).__name__}: {error}. Continue with the "
-                "student that the run was begun with."
+                f"The checkpoint's averaged teacher does not fit {type(self.model).__name__}: {error}. Continue with "
+                "the student that the run was begun with."
             ) from error

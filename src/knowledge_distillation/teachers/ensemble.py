@@ -133,7 +133,7 @@ def _shares(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
         raise ConfigError(f"There must be one weight for each of the {count} teachers, got {len(given)}.")
     if not all(isinstance(weight, (int, float)) and math.isfinite(weight) and weight > 0 for weight in given):
         raise ConfigError(
-            f"The teachers' weights must be finite and above 0, got {given}. A teacher that counts nothing would be run "
-            "for nothing: leave it out."
+            f"The teachers' weights must be finite and above 0, got {given}. A teacher that counts nothing would be "
+            "run for nothing: leave it out."
         )
     return tuple(weight / sum(given) for weight in given)

@@ -83,8 +83,8 @@ class RoutedTeacher:
                     f"it. {nearest(str(key), map(str, self._by_key))}"
                 )
             parts.append((places, self._by_key[key].signals(part_of(batch, places, len(order)), wanted)))
-        gathered = {name: _in_order(name, parts, len(order)) for name in wanted}
-        outputs = {name: gathered.pop(name) for name in OUTPUTS if name in gathered}
+        gathered: dict[str, Any] = {name: _in_order(name, parts, len(order)) for name in wanted}
+        outputs: dict[str, Any] = {name: gathered.pop(name) for name in OUTPUTS if name in gathered}
         return Signals(**outputs, features=gathered)
 
     def release(self) -> None:
@@ -174,7 +174,7 @@ def _in_order(name: str, parts: Sequence[tuple[list[int], Signals]], count: int)
             f"The teachers give {name!r} in different shapes without the batch axis, {shapes}, so one student cannot "
             "follow them all. Compare a signal that has one shape, such as logits over the same classes."
         )
-    whole = said[0][1].new_empty(count, *shapes[0])
+    whole: Tensor = said[0][1].new_empty(count, *shapes[0])
     for places, value in said:
         whole[torch.as_tensor(places, device=whole.device)] = value.to(whole.dtype)
     return whole

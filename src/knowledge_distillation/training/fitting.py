@@ -50,16 +50,16 @@ def check_checkpoint(path: str, module: DistillationModule) -> None:
         ) from None
     if any(name.startswith("teacher_model.") for name in content["state_dict"]):
         raise CheckpointError(
-            f"The checkpoint {path} is the original toolkit's: its optimiser also held the teacher, so the run cannot go "
-            "on. Take its student with KnowledgeDistillModel.load_from_checkpoint and begin a new run from that."
+            f"The checkpoint {path} is the original toolkit's: its optimiser also held the teacher, so the run cannot "
+            "go on. Take its student with KnowledgeDistillModel.load_from_checkpoint and begin a new run from that."
         )
     expected = {f"student_model.{name}": tensor.shape for name, tensor in module.student_model.state_dict().items()}
     found = {name: tensor.shape for name, tensor in state.items() if name.startswith("student_model.")}
     differing = sorted(set(expected.items()) ^ set(found.items()))
     if differing:
         raise CheckpointError(
-            f"The checkpoint {path} belongs to another student: {len({name for name, _ in differing})} entries differ, the "
-            f"first is {differing[0][0]}. Build the student as it was in that run."
+            f"The checkpoint {path} belongs to another student: {len({name for name, _ in differing})} entries differ, "
+            f"the first is {differing[0][0]}. Build the student as it was in that run."
         )
 
 

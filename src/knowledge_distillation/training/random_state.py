@@ -52,7 +52,8 @@ def continue_at_epoch_edge(trainer: Trainer, state: dict[str, Any]) -> None:
     restore_random_state(state)
     loop = trainer.fit_loop
     if loop.is_resuming or loop.epoch_loop.restarting:
-        iter(loop._data_fetcher)  # type: ignore[call-overload]
+        fetcher: Any = loop._data_fetcher
+        iter(fetcher)
     for configuration in trainer.lr_scheduler_configs:
         scheduler: Any = configuration.scheduler
         while configuration.interval == "epoch" and scheduler.last_epoch < trainer.current_epoch:
