@@ -7,7 +7,7 @@ from torch import Tensor
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.facts import Facts
-from knowledge_distillation.losses.inputs import check_labels, full_precision, hide_masked
+from knowledge_distillation.losses.inputs import check_labels, hide_masked, softened
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 
@@ -54,7 +54,7 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ConfigError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}.")
     labels = check_labels(labels, student_logits)
-    logits = full_precision(hide_masked(student_logits, mask))
+    logits = softened(hide_masked(student_logits, mask))
     if mask is not None:
         labels = labels.masked_fill(~mask.bool(), ignore_index)
     values = F.cross_entropy(
@@ -77,10 +77,7 @@ class CrossEntropy(Loss):
         signal="logits",
         needs=("labels",),
         uses_teacher=False,
-        exceptions={
-            "zero_at_equality": "the target is the label, not the teacher",
-            "class_permutation": "the labels would have to be renamed too",
-        },
+        exceptions={"zero_at_equality": "the target is the label, not the teacher"},
     )
 
     def __init__(
