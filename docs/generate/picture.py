@@ -1,4 +1,4 @@
-"""Draw docs/images/demo.svg from a demo's comparison.json: `python docs/generate/picture.py runs/demo-001/comparison.json`."""
+"""Draw docs/images/demo.svg from a demo's result: `python docs/generate/picture.py runs/demo-001/comparison.json`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ def picture(result: dict[str, Any]) -> str:
 
     height = TOP + ROW * len(rows) + 74
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" fill="{INK}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'font-family="sans-serif" fill="{INK}">',
         f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
-        f'<text x="24" y="36" font-size="18" font-weight="bold">Accuracy on {escape(result["dataset"])}, real test images'
-        "</text>",
+        '<text x="24" y="36" font-size="18" font-weight="bold">'
+        f"Accuracy on {escape(result['dataset'])}, real test images</text>",
     ]
     bottom = TOP + ROW * len(rows)
     for mark in range(low, 101, 5):
@@ -43,11 +44,17 @@ def picture(result: dict[str, Any]) -> str:
     for number, (name, scores, cost) in enumerate(rows):
         y, mean, colour = TOP + ROW * (number + 0.5), statistics.fmean(scores), COLOURS[number]
         parts.append(f'<text x="24" y="{y - 2:.1f}" font-size="15">{escape(name)}</text>')
-        parts.append(f'<text x="24" y="{y + 16:.1f}" font-size="12" fill="#6b7486">{cost["parameters"]:,} parameters</text>')
-        parts += [f'<circle cx="{place(score):.1f}" cy="{y:.1f}" r="5" fill="{colour}" opacity="0.45"/>' for score in scores]
+        parts.append(
+            f'<text x="24" y="{y + 16:.1f}" font-size="12" fill="#6b7486">{cost["parameters"]:,} parameters</text>'
+        )
+        parts += [
+            f'<circle cx="{place(score):.1f}" cy="{y:.1f}" r="5" fill="{colour}" opacity="0.45"/>' for score in scores
+        ]
         x = place(mean)
         parts.append(f'<rect x="{x - 2:.1f}" y="{y - 15:.1f}" width="4" height="30" fill="{colour}"/>')
-        parts.append(f'<text x="{WIDTH - RIGHT + 18}" y="{y - 2:.1f}" font-size="15" font-weight="bold">{100 * mean:.1f}%</text>')
+        parts.append(
+            f'<text x="{WIDTH - RIGHT + 18}" y="{y - 2:.1f}" font-size="15" font-weight="bold">{100 * mean:.1f}%</text>'
+        )
         parts.append(
             f'<text x="{WIDTH - RIGHT + 18}" y="{y + 16:.1f}" font-size="12" fill="#6b7486">'
             f"{cost['bytes'] / 1024:.1f} KiB, {cost['latency_ms']:.3f} ms</text>"
