@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all check docs bench clean
+.PHONY: demo test test-all check docs clean
 
 demo: $(VENV)/.core
 	$(BIN)/kd demo

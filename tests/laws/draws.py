@@ -28,6 +28,11 @@ FEW_EXAMPLES |= (
 SCALABLE = ("logits", "feature", "hidden", "vector", "embedding")
 
 
+def scalable(case: Case) -> bool:
+    signal = signal_of(case)
+    return "prob" not in signal and any(word in signal for word in SCALABLE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Draw:
     """One choice of everything a check may vary."""
@@ -48,8 +53,7 @@ class Draw:
     def inputs(self, case: Case, *, extra: int = 0) -> Inputs:
         """float64 inputs with at least `extra` samples more than the loss needs."""
         inputs = case.inputs(self.generator, max(self.batch, case.minimum_batch + extra))
-        signal = signal_of(case)
-        if self.scale == 1.0 or "prob" in signal or not any(word in signal for word in SCALABLE):
+        if self.scale == 1.0 or not scalable(case):
             return inputs
         return on_signals(inputs, lambda tensor: tensor * self.scale if tensor.is_floating_point() else tensor)
 

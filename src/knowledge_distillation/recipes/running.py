@@ -55,10 +55,9 @@ def run_recipe(
     training.pop("directory", None)
     seed = training.get("seed", 0)
     check_method(recipe)
+    continues = bool(resume)
     if resume == "auto" and not (home / "checkpoints" / "last.ckpt").is_file() and any(home.glob("*/checkpoints")):
         resume = None  # the run was broken off while a teacher was trained, which goes on
-    elif not resume:
-        open_directory(home, None)
     as_objective(recipe.objective)
     for plan in (training, (recipe.teacher or {}).get("train") or {}):
         check_optimizer(plan.get("optimizer", "adamw"))
@@ -66,6 +65,8 @@ def run_recipe(
     data = _data(recipe.data, extra)
     torch.manual_seed(seed)
     student = _model(recipe.student, data, extra)
+    if not continues:
+        open_directory(home, None)
     teacher = None
     if recipe.teacher is not None:
         one = partial(_teacher, recipe=recipe, data=data, extra=extra, home=home, seed=seed, resume=resume)
