@@ -76,7 +76,7 @@ def distill(
         train_loader: yields tensors, (inputs, labels) or dicts; see `capture.adapters.auto`.
         val_loaders: name -> loader; each is scored whole after every epoch.
         pipeline: scores the student on a loader; default: accuracy.
-        objective: a preset ("kd", "soft", "labels"), a loss name, a loss, or named terms.
+        objective: a preset (`kd list objectives`), a loss name, a loss, or named terms.
         max_epochs: epochs to train, >= 1.
         optimizer: name, mapping with "name" and settings, or torch.optim class.
         learning_rate: > 0.

@@ -49,7 +49,7 @@ def with_parameters(module: nn.Module, entry: Entry, names: Mapping[str, str], *
             layer.eps = entry.hyperparameters["bn_eps"]
     missing = dict(module.named_parameters()).keys() ^ given.keys()
     assert not missing, f"parameters without a counterpart: {sorted(missing)}"
-    return functional_call(module.double(), given, inputs)
+    return functional_call(module.to(next(iter(given.values())).dtype), given, inputs)
 
 
 def ofd_of(reduction: str) -> Callable[[Entry], Tensor]:

@@ -36,7 +36,7 @@ class DistillationModule(LightningModule):
     Args:
         student: the module to train, in place.
         teacher: an nn.Module, a `Teacher`, or None for an objective without teacher terms.
-        objective: a preset ("kd", "soft", "labels"), a loss name, a loss, or named terms.
+        objective: a preset (`kd list objectives`), a loss name, a loss, or named terms.
         optimizer: name, mapping with "name", or torch.optim class; see `make_optimizer`.
         learning_rate: > 0.
         schedule: name or callable; see `make_schedule`.
