@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_model
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.teachers import LiveTeacher
@@ -52,16 +53,31 @@ def test_every_student_is_taught_by_the_one_before(tmp_path: Path) -> None:
     assert flags(teacher) == modes
 
 
-def test_a_broken_off_chain_goes_on_without_training_a_finished_assistant_again(tmp_path: Path) -> None:
+class Breaking(TensorDataset):
+    """The same points, until the power goes off at one of them."""
+
+    left = -1
+
+    def __getitem__(self, index: int) -> Any:
+        self.left -= 1
+        if self.left == 0:
+            raise RuntimeError("the power went off")
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_broken_off_chain_goes_on_without_training_a_finished_assistant_again(epoch: int, tmp_path: Path) -> None:
     """Otherwise resume='auto' repeats days of training, or ends with another student than an unbroken chain."""
-    whole = teach_in_turn(mlp(9), chain(), loader(shuffle=True), directory=tmp_path / "whole", **SETTINGS)
+    points = Breaking(*loader().dataset.tensors)
+    batches = DataLoader(points, batch_size=8, shuffle=True)
+    whole = teach_in_turn(mlp(9), chain(), batches, directory=tmp_path / "whole", **SETTINGS)
     broken = tmp_path / "broken"
-    for number in (1, 2):
-        shutil.copytree(tmp_path / "whole" / f"assistant-{number}", broken / f"assistant-{number}")
-    shutil.rmtree(broken / "assistant-2" / "checkpoints")
-    (broken / "assistant-2" / "environment.json").unlink()  # begun, and stopped before its first checkpoint
+    points.left = (2 + epoch) * len(points) + 10  # while the second assistant is taught
+    with pytest.raises(RuntimeError, match="power"):
+        teach_in_turn(mlp(9), chain(), batches, directory=broken, **SETTINGS)
+    assert not (broken / "assistant-2" / "student.safetensors").exists()
     stamp = (broken / "assistant-1" / "metrics.csv").stat().st_mtime_ns
-    again = teach_in_turn(mlp(9), chain(), loader(shuffle=True), directory=broken, resume="auto", **SETTINGS)
+    again = teach_in_turn(mlp(9), chain(), batches, directory=broken, resume="auto", **SETTINGS)
     assert (broken / "assistant-1" / "metrics.csv").stat().st_mtime_ns == stamp
     for first, second in zip(whole, again, strict=True):
         assert identical(snapshot(first.student), snapshot(second.student))

@@ -42,7 +42,7 @@ def dkd(
         target_weight: alpha of the paper, 1 there.
         nontarget_weight: beta of the paper, 0.5 to 8 there, larger for a more confident teacher; 8 for
             ResNet32x4 to ResNet8x4.
-        mask: shape [*batch], True where the item counts; None counts all.
+        mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
     Returns:
@@ -64,6 +64,7 @@ def dkd(
     Differs: the squared temperature is in the authors' code, not in the paper's equations. The code takes the
         target out by adding -1000 to its logit, which fails for logits of that size; here the class is removed.
     """
+    labels, mask = check_targets(labels, student_logits, mask)
     target, others = dkd_parts(student_logits, teacher_logits, labels=labels, temperature=temperature, mask=mask)
     values = temperature**2 * (target_weight * target + nontarget_weight * others)
     return reduce(values, mask=mask, reduction=reduction)
@@ -84,13 +85,13 @@ def dkd_parts(
         teacher_logits: same shape. Detached inside.
         labels: class ids, shape [*batch].
         temperature: softening, > 0.
-        mask: shape [*batch], True where the item counts; None counts all.
+        mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
 
     Returns:
         Nats: TCKD and NCKD, shape [*batch] each, 0 at masked items.
     """
+    labels, mask = check_targets(labels, student_logits, mask)
     student, teacher = paired_log_probabilities(student_logits, teacher_logits, temperature=temperature, mask=mask)
-    labels = check_targets(labels, student_logits, mask)
     target = kl_of_log_probs(_two_way(teacher, labels), _two_way(student, labels))
     student_others, teacher_others = paired_log_probabilities(
         without_target(student_logits, labels),

@@ -36,7 +36,7 @@ def label_smoothing_teacher(
         labels: class ids from 0 to classes - 1, shape [*batch].
         label_smoothing: share of the uniform distribution, 0 to 1; the papers use 0.1.
         temperature: softening of the student alone, > 0, dimensionless; the smoothed label is soft already.
-        mask: shape [*batch], True where the item counts; None counts all.
+        mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
     Returns:
@@ -57,7 +57,7 @@ def label_smoothing_teacher(
     """
     check_positive("temperature", temperature)
     check_between("label_smoothing", label_smoothing, 0.0, 1.0)
-    labels = check_targets(labels, student_logits, mask)
+    labels, mask = check_targets(labels, student_logits, mask)
     logits = hide_masked(student_logits, mask)
     student = log_probabilities(logits, temperature)
     impossible = torch.isneginf(logits)

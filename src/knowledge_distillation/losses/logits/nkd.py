@@ -36,7 +36,7 @@ def nkd(
         labels: class ids from 0 to classes - 1, shape [*batch].
         temperature: softening of the other classes, > 0, dimensionless; lambda of the paper, 1 on ImageNet.
         nontarget_weight: gamma of the paper, 1.5 on ImageNet.
-        mask: shape [*batch], True where the item counts; None counts all.
+        mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
     Returns:
@@ -56,8 +56,8 @@ def nkd(
 
     Reference: Yang, Zeng, Li, Zhang, Yuan, Li (2023), section 3, arXiv:2303.13005.
     """
+    labels, mask = check_targets(labels, student_logits, mask)
     student, teacher = paired_log_probabilities(student_logits, teacher_logits, mask=mask)
-    labels = check_targets(labels, student_logits, mask)
     target = -of_target(teacher, labels).exp() * of_target(student, labels)
     student_others, teacher_others = paired_log_probabilities(
         without_target(student_logits, labels),

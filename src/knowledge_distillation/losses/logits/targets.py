@@ -8,18 +8,23 @@ from torch import Tensor
 from knowledge_distillation.errors import ShapeError
 from knowledge_distillation.losses.inputs import check_labels, hide_masked
 
+UNLABELLED = -100
 
-def check_targets(labels: Tensor | None, student_logits: Tensor, mask: Tensor | None) -> Tensor:
-    """Return int64 labels that fit `student_logits`, with class 0 at masked items.
+
+def check_targets(labels: Tensor | None, student_logits: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return int64 labels that fit `student_logits`, with class 0 at items that do not count, and which ones count.
 
     Args:
-        labels: class ids, shape [*batch]; masked items may hold anything, such as -100.
+        labels: class ids, shape [*batch]; -100 marks an unlabelled item, which does not count.
         student_logits: shape [*batch, classes], at least 2 classes.
         mask: shape [*batch], True where the item counts, or None.
 
+    Returns:
+        The labels and the mask, shape [*batch] each.
+
     Raises:
         ConfigError: if labels are missing.
-        ShapeError: if the labels do not fit, or there is only one class.
+        ShapeError: if labels or mask do not fit, or there is only one class.
     """
     if student_logits.shape[-1] < 2:
         raise ShapeError(
@@ -27,7 +32,9 @@ def check_targets(labels: Tensor | None, student_logits: Tensor, mask: Tensor | 
             "without other classes there is nothing to set apart from the target. For one score an item use a "
             "regression loss."
         )
-    return hide_masked(check_labels(labels, student_logits), mask)
+    targets = hide_masked(check_labels(labels, student_logits), mask)
+    counted = targets != UNLABELLED if mask is None else mask.bool() & (targets != UNLABELLED)
+    return hide_masked(targets, counted), counted
 
 
 def without_target(values: Tensor, labels: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def tf_kd(
         temperature: softening of the virtual teacher, > 0, dimensionless; the paper uses 20 and more.
         student_temperature: softening of the student, > 0; None takes `temperature`, as the paper does. The
             authors report 1 as better on CIFAR-100.
-        mask: shape [*batch], True where the item counts; None counts all.
+        mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
     Returns:
@@ -76,7 +76,7 @@ def tf_kd(
     if student_temperature is None:
         student_temperature = temperature
     check_positive("student_temperature", student_temperature)
-    labels = check_targets(labels, student_logits, mask)
+    labels, mask = check_targets(labels, student_logits, mask)
     logits = hide_masked(student_logits, mask)
     student = log_probabilities(logits, student_temperature)
     teacher = log_probabilities(_virtual_logits(logits.detach(), labels, correct_probability), temperature)

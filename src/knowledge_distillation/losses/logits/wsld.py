@@ -39,7 +39,7 @@ def wsld(
         teacher_logits: same shape. Detached inside.
         labels: class ids from 0 to classes - 1, shape [*batch].
         temperature: softening, > 0, dimensionless; 2 in the authors' code.
-        mask: shape [*batch], True where the item counts; None counts all.
+        mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
     Returns:
@@ -59,8 +59,8 @@ def wsld(
 
     Reference: Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang (2021), section 4, arXiv:2102.00650.
     """
+    labels, mask = check_targets(labels, student_logits, mask)
     student, teacher = paired_log_probabilities(student_logits.detach(), teacher_logits, mask=mask)
-    labels = check_targets(labels, student_logits, mask)
     student_loss = -logsigmoid(target_log_odds(student, labels))
     teacher_loss = -logsigmoid(target_log_odds(teacher, labels))
     weight = -torch.expm1(-student_loss / (teacher_loss + LEAST_TEACHER_LOSS))

@@ -1,0 +1,31 @@
+"""Losses that need labels, on batches in which only some samples have one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from knowledge_distillation.losses import catalogue, loss_named
+
+NEEDING = [
+    name
+    for name, entry in catalogue().items()
+    if entry.facts.needs == ("labels",) and entry.facts.signal == "logits" and entry.facts.families[0] == "logits"
+]
+
+
+@pytest.mark.parametrize("name", NEEDING)
+def test_samples_without_label_do_not_count(name: str) -> None:
+    """Otherwise -100 is taken for a class: an index error at best, a wrong target at worst."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 5, 4, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([2, -100, 0, -100, 3])
+    labelled = labels >= 0
+    loss = loss_named(name)
+    student.requires_grad_()
+    value = loss(student, teacher, labels=labels)
+    (gradient,) = torch.autograd.grad(value, student)
+    alone = loss(student[labelled], teacher[labelled], labels=labels[labelled])
+    assert value.item() == pytest.approx(alone.item(), rel=1e-12)
+    assert torch.equal(gradient[~labelled], torch.zeros(2, 4, dtype=torch.float64))
+    assert gradient[labelled].abs().sum() > 0
