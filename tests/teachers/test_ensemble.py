@@ -112,3 +112,10 @@ def test_training_leaves_every_member_bit_identical() -> None:
         assert flags(model) == modes
         assert all(parameter.grad is None for parameter in model.parameters())
     assert not identical(snapshot(student), start)
+
+
+def test_the_student_cannot_be_a_member_of_its_own_teacher() -> None:
+    """Otherwise the teacher changes with every step, and the student follows itself."""
+    student = mlp(1)
+    with pytest.raises(ConfigError, match="shares trainable parameters"):
+        DistillationModule(student, EnsembleTeacher([student, mlp(2)]))

@@ -60,6 +60,11 @@ class ConfidentTeacher:
         self._members = Members(teachers, adapter=adapter, temperature=self.temperature, least=2)
 
     @property
+    def members(self) -> Sequence[Teacher]:
+        """The teachers that it is made of."""
+        return self._members.teachers
+
+    @property
     def fingerprint(self) -> str:
         """sha256 over the members' fingerprints and the settings."""
         return self._members.fingerprint(self.by, self.temperature, self.ignore_index)

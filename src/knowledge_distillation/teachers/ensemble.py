@@ -60,6 +60,11 @@ class EnsembleTeacher:
         self.weights = _shares(weights, len(self._members))
 
     @property
+    def members(self) -> Sequence[Teacher]:
+        """The teachers that it is made of."""
+        return self._members.teachers
+
+    @property
     def fingerprint(self) -> str:
         """sha256 over the members' fingerprints, the weights, the way of combining and the temperature."""
         return self._members.fingerprint(self.weights, self.combine, self.temperature)

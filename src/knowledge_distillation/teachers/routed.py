@@ -50,6 +50,11 @@ class RoutedTeacher:
         self._by_key = dict(zip(named, self._members.teachers, strict=True))
 
     @property
+    def members(self) -> Sequence[Teacher]:
+        """The teachers that it is made of."""
+        return self._members.teachers
+
+    @property
     def fingerprint(self) -> str:
         """sha256 over the teachers' fingerprints, their keys and the route's description."""
         described = getattr(self.route, "__qualname__", None) or repr(self.route)
@@ -71,6 +76,10 @@ class RoutedTeacher:
             ShapeError: if a tensor of the batch has another first axis, or the teachers' shapes differ.
         """
         keys = self.route(batch)
+        if isinstance(keys, Tensor) and keys.dim() != 1:
+            raise ShapeError(
+                f"A route must give one key a sample, shape [batch], got {tuple(keys.shape)}. Flatten it."
+            )
         order = keys.tolist() if isinstance(keys, Tensor) else list(keys)
         rows: dict[Any, list[int]] = {}
         for place, key in enumerate(order):

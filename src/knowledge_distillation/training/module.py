@@ -95,8 +95,8 @@ class DistillationModule(LightningModule):
             raise ConfigError(
                 "The objective has teacher terms but there is no teacher. Pass one, or use objective='labels'."
             )
-        if isinstance(self._teacher, LiveTeacher):
-            check_apart(student, self._teacher.model)
+        if self._teacher is not None:
+            check_apart(student, self._teacher)
         self.train_loader = one_loader(train_loader)
         self.val_loaders = dict(val_loaders or {})
         self.pipeline = pipeline or (AccuracyPipeline(student_adapter) if self.val_loaders else None)

@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from knowledge_distillation.errors import CheckpointError, ConfigError
+from knowledge_distillation.teachers import LiveTeacher, Teacher
 
 
 def planned_steps(trainer: Trainer) -> int:
@@ -35,15 +36,27 @@ def check_warm_up(epochs: Any) -> float:
     return epochs
 
 
-def check_apart(student: nn.Module, teacher: nn.Module) -> None:
-    """Raise ConfigError if training the student would change the teacher. Sharing frozen layers is fine."""
-    theirs = {id(parameter) for parameter in teacher.parameters()}
+def check_apart(student: nn.Module, teacher: Teacher) -> None:
+    """Raise ConfigError if training the student would change the teacher. Sharing frozen layers is fine.
+
+    Args:
+        student: about to be trained.
+        teacher: a live one, or one made of several.
+    """
+    theirs = {id(parameter) for model in _models(teacher) for parameter in model.parameters()}
     shared = [name for name, p in student.named_parameters() if p.requires_grad and id(p) in theirs]
     if shared:
         raise ConfigError(
             f"The student shares trainable parameters with the teacher ({', '.join(shared[:3])}), so training would "
             "change the teacher as well. Copy those layers, or freeze them."
         )
+
+
+def _models(teacher: Teacher) -> list[nn.Module]:
+    if isinstance(teacher, LiveTeacher):
+        return [teacher.model]
+    members = getattr(teacher, "members", ())
+    return [model for member in members for model in _models(member)]
 
 
 def check_same_plan(checkpoint: Mapping[str, Any], steps: int) -> None:
