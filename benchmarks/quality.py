@@ -269,7 +269,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.data
         else "Fashion-MNIST (else digits), CNN to narrower CNN, 6,000 images with 500 labels",
         "epochs": epochs,
-        "batch_size": arguments.batch_size,
+        "batch_size": arguments.batch_size if arguments.data else 64,
         "learning_rate": arguments.learning_rate,
         "schedule": arguments.schedule,
         "seeds": arguments.seeds,

@@ -24,11 +24,6 @@ from tests.contract.comet import FakeComet
 SET_BY_LIGHTNING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG", "HOROVOD_FUSION_THRESHOLD")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Lightning warns of an empty list where nothing is validated; test_36 looks for that warning by itself."""
-    item.add_marker(pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero"))
-
-
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The empty working directory; random generators and the deterministic flag are put back afterwards."""

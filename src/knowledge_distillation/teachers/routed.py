@@ -77,9 +77,7 @@ class RoutedTeacher:
         """
         keys = self.route(batch)
         if isinstance(keys, Tensor) and keys.dim() != 1:
-            raise ShapeError(
-                f"A route must give one key a sample, shape [batch], got {tuple(keys.shape)}. Flatten it."
-            )
+            raise ShapeError(f"A route must give one key a sample, shape [batch], got {tuple(keys.shape)}. Flatten it.")
         order = keys.tolist() if isinstance(keys, Tensor) else list(keys)
         rows: dict[Any, list[int]] = {}
         for place, key in enumerate(order):
