@@ -244,6 +244,18 @@ class WithoutTemperature(nn.Module):
         return {"prob": logits.softmax(-1), "logits": logits, "log_prob": logits.log_softmax(-1)}
 
 
+class OneInput(nn.Module):
+    """Takes its inputs and the temperature, so a batch with labels puts these where the temperature belongs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, inputs: Tensor, temperature: float = 1) -> dict[str, Tensor]:
+        logits = self.net(inputs) / temperature
+        return {"prob": logits.softmax(-1), "logits": logits, "log_prob": logits.log_softmax(-1)}
+
+
 def student(**entries: Callable[[Tensor], Any]) -> dict[str, Any]:
     """A student with these entries made from its logits instead."""
     return {"student_model": Student(add=lambda logits: {key: make(logits) for key, make in entries.items()})}
@@ -294,6 +306,10 @@ AT_THE_FIRST_BATCH: dict[str, tuple[Callable[[], Mapping[str, Any]], str]] = {
     "fewer_classes_in_log_prob": (
         lambda: student(log_prob=lambda logits: logits[:, :2].log_softmax(-1)),
         r"shape.*\(4, 2\).*\(4, 3\)",
+    ),
+    "labels_in_the_batch": (
+        lambda: {"student_model": OneInput(), "teacher_model": OneInput(), "train_data_loader": labelled_loader()},
+        r"(?i)batch .*(entries|inputs|labels)|(entries|inputs|labels).* batch",
     ),
     "fewer_classes_in_prob": (lambda: student(prob=lambda logits: logits[:, :2].softmax(-1)), r"shape|prob"),
     "one_class_in_prob": (lambda: student(prob=lambda logits: logits[:, :1].softmax(-1)), r"shape|prob"),
@@ -413,6 +429,21 @@ def test_a_checkpoint_of_another_student_is_named() -> None:
     other.more = nn.Linear(2, 2)
     with pytest.raises(DistillationError, match=r"last\.ckpt"):
         training(student_model=other, resume_from_checkpoint="checkpoints/last.ckpt").start_kd_training()
+
+
+def test_a_models_own_type_error_is_not_taken_for_a_missing_temperature() -> None:
+    """A wrong call deep inside the model would be explained as a missing argument of its forward."""
+
+    def inner(logits: Tensor) -> dict[str, Any]:
+        return {"loss": {"own": torch.softmax(logits, "'temperature'")}}  # type: ignore[call-overload]
+
+    def calls_another(logits: Tensor) -> dict[str, Any]:
+        return {"loss": {"own": logits.sum(**{"temperature": 2})}}
+
+    for make in (inner, calls_another):
+        with pytest.raises(TypeError) as caught:
+            training(student_model=Student(add=make)).start_kd_training()
+        assert not isinstance(caught.value, DistillationError)
 
 
 @pytest.mark.parametrize("where", ["pipeline", "student", "factory"])

@@ -131,6 +131,15 @@ def test_51_without_comet_checkpoints_lie_in_the_working_directory() -> None:
     assert torch.equal(kept, made.get_student_model().net.weight)
 
 
+def test_51_a_second_run_in_the_same_folder_keeps_the_first_ones_last_state() -> None:
+    """A quick trial in the same folder must not take away what three days of training would be resumed from."""
+    scored("dev", Scorer(UNTRAINED, *SCORES))
+    last = stored("checkpoints/last.ckpt")["state_dict"]["student_model.net.weight"]
+    train(student_model=Student(seed=5))
+    kept = [stored(path)["state_dict"]["student_model.net.weight"] for path in Path("checkpoints").glob("*.ckpt")]
+    assert any(torch.equal(weight, last) for weight in kept)
+
+
 @pytest.mark.parametrize("gpus", [0, 1, 4])
 def test_52_the_state_dict_holds_the_student_whatever_the_number_of_gpus(gpus: int) -> None:
     """A checkpoint from four GPUs must load on one; the original's keys differed."""
