@@ -39,7 +39,7 @@ from knowledge_distillation.training.pipelines import check_pipeline
 from knowledge_distillation.training.progress import LossProgressBar
 from knowledge_distillation.training.schedules import check_schedule
 from knowledge_distillation.training.tracking import comet_from_file, log_hyperparameters
-from knowledge_distillation.training.trainer import checkpoint_callback, last_checkpoint, trainer_with
+from knowledge_distillation.training.trainer import checkpoint_callback, last_checkpoint, set_last_aside, trainer_with
 
 KD_LOSS_ALONE: Mapping[str, float] = MappingProxyType({"kd_loss": 1})
 
@@ -325,6 +325,8 @@ class KnowledgeDistillationTraining:
 
     def start_kd_training(self) -> None:
         """Run the whole training."""
+        if not self.resume_from_checkpoint and self.trainer.is_global_zero:
+            set_last_aside(Path("checkpoints"))
         if self.resume_from_checkpoint:
             check_checkpoint(self.resume_from_checkpoint, self.pytorch_lightning_module)
         fit(self.trainer, self.pytorch_lightning_module, None, self.resume_from_checkpoint)

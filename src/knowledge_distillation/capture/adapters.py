@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,12 +158,10 @@ def _call_original(
     try:
         output = model(*batch, temperature=temperature)
     except TypeError as error:
-        if "'temperature'" not in str(error):
+        complaint = _call_complaint(model, batch, whose)
+        if complaint is None:
             raise
-        raise ModelContractError(
-            f"The {whose} must accept temperature by keyword, and its forward does not: {error}. Write "
-            "forward(self, ..., temperature=1)."
-        ) from error
+        raise ModelContractError(complaint) from error
     if not isinstance(output, Mapping):
         raise ModelContractError(f"The {whose} must return a dict with {list(required)}, got {type(output).__name__}.")
     missing = [key for key in required if key not in output]
@@ -176,6 +175,27 @@ def _call_original(
         if not isinstance(output[key], Tensor) or not output[key].is_floating_point() or output[key].dim() == 0:
             raise ModelContractError(f"The {whose}'s {key!r} must be a floating-point tensor [*batch, classes].")
     return output
+
+
+def _call_complaint(model: nn.Module, batch: Sequence[Any], whose: str) -> str | None:
+    """Why `model(*batch, temperature=T)` cannot be called, from the signature of its forward; None if it can."""
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    names = [parameter.name for parameter in parameters]
+    if "temperature" not in names:
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            return None
+        return (
+            f"The {whose} must accept temperature by keyword, and its forward takes {names}. Write "
+            "forward(self, ..., temperature=1)."
+        )
+    before = names.index("temperature")
+    if len(batch) > before and parameters[before].kind is parameters[before].POSITIONAL_OR_KEYWORD:
+        return (
+            f"A batch of {len(batch)} entries is unpacked into the {whose}'s forward, which takes {before} before "
+            f"temperature ({names[:before]}). Let the collate_fn return only the inputs, without labels, or let "
+            "forward take them."
+        )
+    return None
 
 
 ADAPTERS: Mapping[str, tuple[Adapter, Adapter]] = {

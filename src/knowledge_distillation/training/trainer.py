@@ -55,6 +55,16 @@ def last_checkpoint(directory: Path | None) -> ModelCheckpoint:
     )
 
 
+def set_last_aside(directory: Path) -> None:
+    """Rename the last.ckpt of an earlier run to the next free last-NNN.ckpt, so that it is not written over."""
+    last = directory / "last.ckpt"
+    if last.exists():
+        number = 1
+        while (target := directory / f"last-{number:03d}.ckpt").exists():
+            number += 1
+        last.rename(target)
+
+
 def make_trainer(
     directory: Path,
     *,
