@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,6 +71,10 @@ def run_method(job: Job) -> Run:
         raise ConfigError(
             f"The method {name!r} needs a teacher that is there before; {job.recipe.teacher} is made of the student."
         )
+    home = Path(job.arguments["directory"])
+    begun = (home / "checkpoints" / "last.ckpt").is_file() or not any(home.glob("*/checkpoints"))
+    if job.arguments["resume"] == "auto" and not begun and name not in CHAINS:
+        job = replace(job, arguments={**job.arguments, "resume": None})  # broken off while the teacher was trained
     return METHODS[name](job, **settings)
 
 
@@ -138,3 +143,5 @@ METHODS: Mapping[str, Callable[..., Run]] = {
     "mutual": _mutual,
     "data_free": _data_free,
 }
+CHAINS = ("assistants", "born_again")
+"""Methods that find out themselves which of their trainings goes on."""

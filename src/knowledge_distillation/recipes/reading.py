@@ -153,8 +153,8 @@ def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
             raise ConfigError(f"{source}.train must be a mapping, got {teacher['train']!r}.")
         _known(teacher["train"], (*TRAINING_KEYS, "data"), f"{source}.train")
         _check_training(teacher["train"], f"{source}.train")
-    _check_weights(teacher, source)
     if teacher["name"] not in SEVERAL:
+        _check_weights(teacher, source)
         return teacher
     members = teacher.get("members")
     if not isinstance(members, list) or not members:

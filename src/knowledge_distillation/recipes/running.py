@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.methods import Job, check_method, run_method
-from knowledge_distillation.recipes.reading import TRAINER_KEYS, Recipe
+from knowledge_distillation.recipes.reading import SEVERAL, TRAINER_KEYS, Recipe
 from knowledge_distillation.recipes.sources import make_teacher
 from knowledge_distillation.run import Run, distill, open_directory
 from knowledge_distillation.training.optimizers import check_optimizer
@@ -55,17 +55,14 @@ def run_recipe(
     training.pop("directory", None)
     seed = training.get("seed", 0)
     check_method(recipe)
-    continues = bool(resume)
-    if resume == "auto" and not (home / "checkpoints" / "last.ckpt").is_file() and any(home.glob("*/checkpoints")):
-        resume = None  # the run was broken off while a teacher was trained, which goes on
     as_objective(recipe.objective)
-    for plan in (training, (recipe.teacher or {}).get("train") or {}):
+    for plan in (training, *_plans(recipe.teacher or {})):
         check_optimizer(plan.get("optimizer", "adamw"))
         check_schedule(plan.get("schedule", ""))
     data = _data(recipe.data, extra)
     torch.manual_seed(seed)
     student = _model(recipe.student, data, extra)
-    if not continues:
+    if not resume:
         open_directory(home, None)
     teacher = None
     if recipe.teacher is not None:
@@ -108,6 +105,14 @@ def own_names(file: str | Path) -> dict[str, Any]:
     except Exception as error:
         raise ConfigError(f"--module {path} failed: {type(error).__name__}: {error}") from error
     return {name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
+
+
+def _plans(teacher: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The train sections of a teacher and of its members."""
+    yield teacher.get("train") or {}
+    if teacher.get("name") in SEVERAL:
+        for member in teacher["members"]:
+            yield from _plans(member)
 
 
 def _teacher(

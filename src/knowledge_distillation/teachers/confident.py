@@ -37,7 +37,7 @@ class ConfidentTeacher:
     Raises:
         ConfigError: if there are fewer than two teachers, or `by` is unknown.
 
-    Reference: Zhang, Chen, Wang (2022), CA-MKD, arXiv:2201.00007, section 2.2.
+    Reference: Zhang, Chen, Wang (2022), CA-MKD, arXiv:2201.00007: the weights of the teachers' predictions.
 
     Differs: the paper knows every label; the entropy for samples without one is added here. The paper's second part,
         weights for intermediate layers, is left out.

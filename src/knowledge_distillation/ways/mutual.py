@@ -79,7 +79,8 @@ def mutual(
     Raises:
         ConfigError: if there are fewer than two students, or a term reads anything but logits.
 
-    Reference: Zhang, Xiang, Hospedales, Lu (2018), Deep Mutual Learning, arXiv:1706.00384, eq. 5 and 8.
+    Reference: Zhang, Xiang, Hospedales, Lu (2018), Deep Mutual Learning, arXiv:1706.00384. With more than two
+        students it is their DML: the divergences from the peers are averaged (DML_e averages the peers' outputs).
 
     Differs: the paper updates one student after another and computes the peers' outputs anew in between; here all
         students take one step on the same outputs.
@@ -115,7 +116,7 @@ def mutual(
 
 
 def paper_objective() -> dict[str, Term]:
-    """Eq. 5 of the paper: cross-entropy plus the KL divergence from the peer, both with weight 1."""
+    """The paper's: cross-entropy plus the KL divergence from the peer, both with weight 1."""
     return {"kd": Term(KD(1.0)), "cross_entropy": Term(CrossEntropy())}
 
 
