@@ -1,12 +1,28 @@
-"""Options and reports that concern all tests."""
+"""What concerns all tests: the state they begin in, options, reports."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import settings
 
 VENDORED_GOLDEN = Path(__file__).parent / "oracles" / "golden"
+
+# The same examples in every run and on every machine, and no folder of examples where the tests are started.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """Each test draws the same numbers, alone or after any other."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ feature_shapes = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(student=feature_shapes, teacher=feature_shapes)
 def test_auto_gives_the_shape_of_its_target_and_trains_on_any_pair_it_accepts(
     student: tuple[int, ...], teacher: tuple[int, ...]

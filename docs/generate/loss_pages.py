@@ -148,7 +148,9 @@ def _arguments(entry: Entry, doc: docstrings.Docstring, module: docstrings.Docst
     own = module.entries("Args")
     if own:
         rows = [(code(name), escaped(meaning, links)) for name, meaning in own.items()]
-        text += f"\n\nOf the module `{entry.module.__name__}`:\n\n{table(head, rows)}"
+        title = f"### Settings of the module `{entry.module.__name__}`"
+        note = "Those that the function has not, or that mean something else here; the others are as above."
+        text += f"\n\n{title}\n\n{note}\n\n{table(('Setting', 'Meaning'), rows)}"
     return text
 
 

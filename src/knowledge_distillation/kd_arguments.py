@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import GIVEN_PROB
 from knowledge_distillation.errors import ConfigError, ModelContractError, nearest
-from knowledge_distillation.losses import Cosine, KDFromLogProbs
+from knowledge_distillation.losses import Cosine, KDFromLogProbs, LogitMSE
 from knowledge_distillation.losses.inputs import check_same_shape
 from knowledge_distillation.objective import Objective, Term
 
@@ -96,15 +96,9 @@ def original_objective(coefficients: Mapping[str, float], temperature: float) ->
     for name, coefficient in coefficients.items():
         if name not in ALWAYS_COMPUTED:
             terms[name] = Term("own", coefficient, student=name)
-    terms["train_logit_diff"] = Term(logit_difference, 0)
+    terms["train_logit_diff"] = Term(LogitMSE(), 0)
     terms["train_prob_diff"] = Term(prob_difference, 0, GIVEN_PROB, GIVEN_PROB)
     return Objective(terms)
-
-
-def logit_difference(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Mean squared difference of the logits, [*batch, classes] each -> a scalar; the original's monitor."""
-    check_same_shape(student_logits, teacher_logits, "logits")
-    return nn.functional.mse_loss(student_logits, teacher_logits)
 
 
 def prob_difference(student_prob: Tensor, teacher_prob: Tensor) -> Tensor:
@@ -114,7 +108,12 @@ def prob_difference(student_prob: Tensor, teacher_prob: Tensor) -> Tensor:
 
 
 def built(make: Any) -> nn.Module:
-    """The student that a callable makes."""
+    """The student that a callable makes.
+
+    Raises:
+        ConfigError: if it cannot be called.
+        ModelContractError: if what it makes is no nn.Module.
+    """
     if not callable(make):
         raise ConfigError(
             f"student_model must be an nn.Module or a callable that makes one, got {type(make).__name__}."
@@ -126,9 +125,12 @@ def built(make: Any) -> nn.Module:
 
 
 def devices_of(num_gpu_used: Any, accelerator: str | None) -> dict[str, Any]:
-    """Lightning's accelerator, devices and strategy for the original's two arguments."""
-    if isinstance(num_gpu_used, bool) or not isinstance(num_gpu_used, int) or num_gpu_used < 0:
-        raise ConfigError(f"num_gpu_used must be a whole number of at least 0, got {num_gpu_used!r}.")
+    """Lightning's accelerator, devices and strategy for the original's two arguments.
+
+    Raises:
+        ConfigError: if they contradict each other, or ask for GPUs that are not there.
+    """
+    check_whole("num_gpu_used", num_gpu_used, 0)
     if accelerator not in ACCELERATORS:
         raise ConfigError(
             f"There is no accelerator {accelerator!r}. {nearest(str(accelerator), filter(None, ACCELERATORS))}"
@@ -158,7 +160,11 @@ def devices_of(num_gpu_used: Any, accelerator: str | None) -> dict[str, Any]:
 
 
 def precision_of(precision: Any, accelerator: str) -> Any:
-    """Lightning's name of a precision; 16 becomes 32 on a CPU, which is said once."""
+    """Lightning's name of a precision; 16 becomes 32 on a CPU, which is said once.
+
+    Raises:
+        ConfigError: if it is neither a number nor a name; Lightning refuses unknown names.
+    """
     known = {
         16: "16-mixed", "16": "16-mixed", "bf16": "bf16-mixed",
         32: "32-true", "32": "32-true", 64: "64-true", "64": "64-true",

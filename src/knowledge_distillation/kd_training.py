@@ -30,12 +30,13 @@ from knowledge_distillation.kd_arguments import (
     precision_of,
 )
 from knowledge_distillation.losses.inputs import check_positive
-from knowledge_distillation.run import check_arguments, loader_length
 from knowledge_distillation.teachers import LiveTeacher
 from knowledge_distillation.training.fitting import check_checkpoint, fit
+from knowledge_distillation.training.loaders import loader_length
 from knowledge_distillation.training.module import DistillationModule, own_weights
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.pipelines import check_pipeline
+from knowledge_distillation.training.planning import check_arguments
 from knowledge_distillation.training.progress import LossProgressBar
 from knowledge_distillation.training.schedules import check_schedule
 from knowledge_distillation.training.tracking import comet_from_file, log_hyperparameters
@@ -81,15 +82,6 @@ class KnowledgeDistillModel(DistillationModule):
         teacher_model: nn.Module | None = None,
     ) -> None:
         softness = temperature or 1.0
-        self._dummies = [
-            name
-            for name, value in (
-                ("optimize_method", optimize_method),
-                ("learning_rate", learning_rate),
-                ("temperature", temperature),
-            )
-            if not value
-        ]
         super().__init__(
             student_model,  # type: ignore[arg-type]  # checked there
             teacher_model,
@@ -105,6 +97,8 @@ class KnowledgeDistillModel(DistillationModule):
             pipeline=inference_pipeline,
             gradient_norm=None,
         )
+        needed = {"optimize_method": optimize_method, "learning_rate": learning_rate, "temperature": temperature}
+        self._dummies = [name for name, value in needed.items() if not value]
         self.max_epoch = max_epoch
         self.final_loss_coeff_dict = dict(final_loss_coeff_dict or KD_LOSS_ALONE)
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.training.workplace import pytest_itemcollected, workplace
+from tests.training.workplace import workplace
 
-__all__ = ["logging_as_before", "pytest_itemcollected", "workplace"]
+__all__ = ["logging_as_before", "workplace"]
 CHANGED = ("", "lightning", "lightning.pytorch", "lightning.fabric", "lightning_utilities", "torch")
 
 

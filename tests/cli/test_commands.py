@@ -102,6 +102,7 @@ def test_every_list_prints_each_name_as_json_and_as_a_table(
     assert main(["list", kind, "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)
     names = sorted(NAMES[kind]())
+    assert names
     assert sorted(entry["name"] for entry in entries) == names
     assert all(entry["summary"].strip() for entry in entries)
     assert main(["list", kind]) == 0
@@ -169,7 +170,7 @@ def test_resume_continues(files: list[str], workplace: Path) -> None:
         ([], "required"),
         (["train", "digits", "--sett", "a=b"], "unrecognized"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) or "nothing" if isinstance(value, list) else None,
 )
 def test_wrong_input_exits_with_2_and_one_line_without_a_traceback(
     arguments: Any, message: str, capsys: pytest.CaptureFixture[str], workplace: Path

@@ -5,41 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from knowledge_distillation import kd_training
 from knowledge_distillation.training import tracking
 from tests.contract.comet import FakeComet
+from tests.training.workplace import workplace
 
-SET_BY_LIGHTNING = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG", "HOROVOD_FUSION_THRESHOLD")
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The empty working directory; random generators and the deterministic flag are put back afterwards."""
-    place = tmp_path / "workplace"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    for name in SET_BY_LIGHTNING:
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    yield place
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    torch.set_rng_state(states[2])
-    torch.use_deterministic_algorithms(deterministic)
+__all__ = ["workplace"]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from knowledge_distillation.errors import ConfigError, DistillationError, MissingExtraError
+from knowledge_distillation.errors import CheckpointError, ConfigError, DistillationError, MissingExtraError
 from tests.contract.comet import FakeComet
 from tests.contract.toy import (
     BATCH,
@@ -81,7 +81,7 @@ def test_a_wrong_value_is_refused_by_the_constructor(argument: str, value: Any, 
         ("accelerator", 3, "no accelerator 3"),
         ("accelerator", ["gpu"], "no accelerator"),
     ],
-    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
+    ids=lambda value: (re.sub(r"\W+", "_", str(value)) or "empty") if not callable(value) else "function",
 )
 def test_an_unknown_name_is_refused_with_the_known_ones(
     argument: str, value: Any, message: str, workplace: Path
@@ -93,67 +93,66 @@ def test_an_unknown_name_is_refused_with_the_known_ones(
 
 
 @pytest.mark.parametrize(
-    "coefficients",
+    ("coefficients", "message"),
     [
-        {"kd_loss": "1"},
-        {"kd_loss": None},
-        {"kd_loss": True},
-        {"kd_loss": NAN},
-        {"kd_loss": INFINITY},
-        {"kd_loss": -1},
-        {"kd_loss": 1, "cos_embed_loss": [1]},
-        {1: 1},
-        {"kd_loss": 0},
-        [],
-        ["kd_loss"],
-        "kd_loss",
-        1,
+        ({"kd_loss": "1"}, "weight must be a finite number, got '1'"),
+        ({"kd_loss": None}, "weight must be a finite number, got None"),
+        ({"kd_loss": True}, "weight must be a finite number, got True"),
+        ({"kd_loss": NAN}, "weight must be a finite number, got nan"),
+        ({"kd_loss": INFINITY}, "weight must be a finite number, got inf"),
+        ({"kd_loss": -1}, "weight must be at least 0, got -1"),
+        ({"kd_loss": 1, "cos_embed_loss": [1]}, r"weight must be a finite number, got \[1\]"),
+        ({1: 1}, r"final_loss_coeff_dict must map loss names to numbers, got \{1: 1\}"),
+        ({"kd_loss": 0}, "has weight 0, so the student would learn nothing"),
+        ([], r"final_loss_coeff_dict must map loss names to numbers, got \[\]"),
+        (["kd_loss"], "final_loss_coeff_dict must map loss names to numbers"),
+        ("kd_loss", "final_loss_coeff_dict must map loss names to numbers, got 'kd_loss'"),
+        (1, "final_loss_coeff_dict must map loss names to numbers, got 1"),
     ],
     ids=str,
 )
-def test_wrong_coefficients_are_refused(coefficients: Any, workplace: Path) -> None:
+def test_wrong_coefficients_are_refused(coefficients: Any, message: str, workplace: Path) -> None:
     """The student would be driven away from its teacher, or learn nothing."""
-    with pytest.raises(ConfigError, match=r"final_loss_coeff_dict|weight"):
+    with pytest.raises(ConfigError, match=message):
         training(final_loss_coeff_dict=coefficients)
     assert written(workplace) == []
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (lambda: {"student_model": None}, "student_model is missing"),
-        (lambda: {"teacher_model": None}, "teacher_model is missing"),
-        (lambda: {"student_model": 5}, r"student_model must be an nn\.Module.*int"),
-        (lambda: {"student_model": lambda: 5}, r"student_model\(\) must return an nn\.Module.*int"),
-        (lambda: {"teacher_model": "resnet"}, r"teacher_model must be an nn\.Module.*str"),
-        (lambda: {"teacher_model": Teacher}, r"teacher_model must be an nn\.Module.*type"),
-        (lambda: dict.fromkeys(("student_model", "teacher_model"), Student()), "same object"),
-        (lambda: {"student_model": nn.ReLU()}, "no trainable parameter"),
-        (lambda: {"student_model": Student().requires_grad_(False)}, "no trainable parameter"),
-        (lambda: {"train_data_loader": None}, "train_.*loader must be iterable.*NoneType"),
-        (lambda: {"train_data_loader": 5}, "train_.*loader must be iterable.*int"),
-        (lambda: {"train_data_loader": DataLoader([])}, "(?i)train loader is empty"),
-        (lambda: {"train_data_loader": DataLoader([1, 2], batch_size=4, drop_last=True)}, "train loader is empty"),
-        (lambda: {"val_data_loaders": labelled_loader()}, "val_.*loaders must be a dict.*DataLoader"),
-        (lambda: {"val_data_loaders": [labelled_loader()]}, "val_.*loaders must be a dict.*list"),
-        (lambda: {"val_data_loaders": {1: labelled_loader()}}, "name must be text.*1"),
-        (lambda: {"val_data_loaders": {"a{b}": labelled_loader()}}, "name must be text.*a{b}"),
-        (lambda: {"val_data_loaders": {"two\nlines": labelled_loader()}}, "name must be"),
-        (lambda: {"val_data_loaders": {"epoch": labelled_loader()}}, "epoch"),
-        (lambda: {"val_data_loaders": {"step": labelled_loader()}}, "step"),
-        (lambda: {"val_data_loaders": {"kd_loss": labelled_loader()}}, "kd_loss"),
-        (lambda: {"val_data_loaders": {"train_final_loss": labelled_loader()}}, "train_final_loss"),
-        (lambda: {"val_data_loaders": {"dev": 5}}, "'dev' must be iterable.*int"),
-        (lambda: {"val_data_loaders": {"dev": DataLoader([])}}, "'dev' is empty"),
-        (lambda: {"inference_pipeline": None}, "inference_pipeline is missing"),
-        (lambda: {"inference_pipeline": Accuratish()}, "run_inference_pipeline.*Accuratish has none"),
-        (lambda: {"inference_pipeline": Scorer}, "(?i)pipeline.*class|instance"),
-        (lambda: {"resume_from_checkpoint": "gone.ckpt"}, "no file gone.ckpt"),
-        (lambda: {"resume_from_checkpoint": Path("gone.ckpt")}, "no file gone.ckpt"),
-        (lambda: {"num_gpu_used": 1, "accelerator": "cpu"}, "accelerator='cpu' contradicts num_gpu_used=1"),
-    ],
-    ids=lambda value: re.sub(r"\W+", "_", value) if isinstance(value, str) else "",
-)
+WRONG: list[tuple[Callable[[], Mapping[str, Any]], str]] = [
+    (lambda: {"student_model": None}, "student_model is missing"),
+    (lambda: {"teacher_model": None}, "teacher_model is missing"),
+    (lambda: {"student_model": 5}, r"student_model must be an nn\.Module.*int"),
+    (lambda: {"student_model": lambda: 5}, r"student_model\(\) must return an nn\.Module.*int"),
+    (lambda: {"teacher_model": "resnet"}, r"teacher_model must be an nn\.Module.*str"),
+    (lambda: {"teacher_model": Teacher}, r"teacher_model must be an nn\.Module.*type"),
+    (lambda: dict.fromkeys(("student_model", "teacher_model"), Student()), "same object"),
+    (lambda: {"student_model": nn.ReLU()}, "no trainable parameter"),
+    (lambda: {"student_model": Student().requires_grad_(False)}, "no trainable parameter"),
+    (lambda: {"train_data_loader": None}, "train_.*loader must be iterable.*NoneType"),
+    (lambda: {"train_data_loader": 5}, "train_.*loader must be iterable.*int"),
+    (lambda: {"train_data_loader": DataLoader([])}, "(?i)train loader is empty"),
+    (lambda: {"train_data_loader": DataLoader([1, 2], batch_size=4, drop_last=True)}, "train loader is empty"),
+    (lambda: {"val_data_loaders": labelled_loader()}, "val_.*loaders must be a dict.*DataLoader"),
+    (lambda: {"val_data_loaders": [labelled_loader()]}, "val_.*loaders must be a dict.*list"),
+    (lambda: {"val_data_loaders": {1: labelled_loader()}}, "name must be text.*1"),
+    (lambda: {"val_data_loaders": {"a{b}": labelled_loader()}}, "name must be text.*a{b}"),
+    (lambda: {"val_data_loaders": {"two\nlines": labelled_loader()}}, "name must be text.*two"),
+    (lambda: {"val_data_loaders": {"epoch": labelled_loader()}}, "must not be named 'epoch'"),
+    (lambda: {"val_data_loaders": {"step": labelled_loader()}}, "must not be named 'step'"),
+    (lambda: {"val_data_loaders": {"kd_loss": labelled_loader()}}, "must not be named 'kd_loss'"),
+    (lambda: {"val_data_loaders": {"train_final_loss": labelled_loader()}}, "must not be named 'train_final_loss'"),
+    (lambda: {"val_data_loaders": {"dev": 5}}, "'dev' must be iterable.*int"),
+    (lambda: {"val_data_loaders": {"dev": DataLoader([])}}, "'dev' is empty"),
+    (lambda: {"inference_pipeline": None}, "inference_pipeline is missing"),
+    (lambda: {"inference_pipeline": Accuratish()}, "run_inference_pipeline.*Accuratish has none"),
+    (lambda: {"inference_pipeline": Scorer}, "pipeline must be an instance.*Scorer is a class"),
+    (lambda: {"resume_from_checkpoint": "gone.ckpt"}, "no file gone.ckpt"),
+    (lambda: {"resume_from_checkpoint": Path("gone.ckpt")}, "no file gone.ckpt"),
+    (lambda: {"num_gpu_used": 1, "accelerator": "cpu"}, "accelerator='cpu' contradicts num_gpu_used=1"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG, ids=[re.sub(r"\W+", "_", message) for _, message in WRONG])
 def test_wrong_models_loaders_and_pipelines_are_refused(
     changes: Callable[[], Mapping[str, Any]], message: str, workplace: Path
 ) -> None:
@@ -171,10 +170,14 @@ class Accuratish:
         return {}
 
 
-def test_a_missing_library_is_named_with_its_extra(workplace: Path, comet_file: Path) -> None:
+def test_a_missing_library_is_named_with_its_extra(
+    workplace: Path, comet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An ImportError from deep inside Lightning does not say what to install."""
-    if importlib.util.find_spec("comet_ml"):
-        pytest.skip("Comet is installed here.")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "comet_ml" else find(name, *rest)
+    )
     with pytest.raises(MissingExtraError, match=r"pip install 'knowledge-distillation-toolkit\[comet\]'"):
         training(log_to_comet=True, comet_info_path=str(comet_file))
     assert written(workplace) == ["comet.txt"]
@@ -208,16 +211,12 @@ def test_a_refused_call_writes_no_hyperparameters(wrong: dict[str, Any], workpla
     assert written(workplace) == []
 
 
-def test_a_list_of_batches_is_refused_or_trained_on_as_given() -> None:
+def test_a_list_of_batches_is_trained_on_as_given() -> None:
     """Lightning takes a list for several loaders: it would cut every batch into rows, and nobody would know."""
     student = Student()
     batches = [(rows(BATCH),), (rows(BATCH),)]
-    try:
-        train(student_model=student, train_data_loader=batches)
-    except ConfigError:
-        assert student.calls == []
-    else:
-        assert [call["inputs"][0].shape for call in student.calls] == [(BATCH, FEATURES)] * len(batches)
+    train(student_model=student, train_data_loader=batches)
+    assert [call["inputs"][0].shape for call in student.calls] == [(BATCH, FEATURES)] * len(batches)
 
 
 class Answer(nn.Module):
@@ -232,28 +231,18 @@ class Answer(nn.Module):
         return self.make(self.net(inputs))
 
 
-class WithoutTemperature(nn.Module):
+class WithoutTemperature(Student):
     """An ordinary model, as it comes: no temperature among its arguments."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Linear(FEATURES, CLASSES)
-
-    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        logits = self.net(inputs)
-        return {"prob": logits.softmax(-1), "logits": logits, "log_prob": logits.log_softmax(-1)}
+    def forward(self, inputs: Tensor) -> dict[str, Any]:
+        return super().forward(inputs)
 
 
-class OneInput(nn.Module):
+class OneInput(Student):
     """Takes its inputs and the temperature, so a batch with labels puts these where the temperature belongs."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Linear(FEATURES, CLASSES)
-
-    def forward(self, inputs: Tensor, temperature: float = 1) -> dict[str, Tensor]:
-        logits = self.net(inputs) / temperature
-        return {"prob": logits.softmax(-1), "logits": logits, "log_prob": logits.log_softmax(-1)}
+    def forward(self, inputs: Tensor, temperature: float = 1) -> dict[str, Any]:
+        return super().forward(inputs, temperature=temperature)
 
 
 def student(**entries: Callable[[Tensor], Any]) -> dict[str, Any]:
@@ -276,7 +265,7 @@ AT_THE_FIRST_BATCH: dict[str, tuple[Callable[[], Mapping[str, Any]], str]] = {
     "dict_batch": (lambda: {"train_data_loader": loader_of({"x": rows(BATCH)})}, "must be a tuple or list.*dict"),
     "text_batch": (lambda: {"train_data_loader": loader_of("abc")}, "must be a tuple or list.*str"),
     "number_batch": (lambda: {"train_data_loader": loader_of(5)}, "must be a tuple or list.*int"),
-    "empty_stream": (lambda: {"train_data_loader": DataLoader(Stream([]))}, "(?i)empty|no batch"),
+    "empty_stream": (lambda: {"train_data_loader": DataLoader(Stream([]))}, "train loader gave no batch"),
     "student_gives_tensor": (
         lambda: {"student_model": Answer(lambda logits: logits)},
         "student must return a dict.*Tensor",
@@ -309,10 +298,16 @@ AT_THE_FIRST_BATCH: dict[str, tuple[Callable[[], Mapping[str, Any]], str]] = {
     ),
     "labels_in_the_batch": (
         lambda: {"student_model": OneInput(), "teacher_model": OneInput(), "train_data_loader": labelled_loader()},
-        r"(?i)batch .*(entries|inputs|labels)|(entries|inputs|labels).* batch",
+        r"batch of 2 entries is unpacked into the (teacher|student)'s forward.*without labels",
     ),
-    "fewer_classes_in_prob": (lambda: student(prob=lambda logits: logits[:, :2].softmax(-1)), r"shape|prob"),
-    "one_class_in_prob": (lambda: student(prob=lambda logits: logits[:, :1].softmax(-1)), r"shape|prob"),
+    "fewer_classes_in_prob": (
+        lambda: student(prob=lambda logits: logits[:, :2].softmax(-1)),
+        r"prob must have the shape.*\(4, 2\).*\(4, 3\)",
+    ),
+    "one_class_in_prob": (
+        lambda: student(prob=lambda logits: logits[:, :1].softmax(-1)),
+        r"prob must have the shape.*\(4, 1\).*\(4, 3\)",
+    ),
     "fewer_classes_of_teacher": (lambda: teacher(prob=lambda logits: logits[:, :2].softmax(-1)), r"\(4, 3\).*\(4, 2\)"),
     "another_batch_size": (lambda: {"teacher_model": Constant(torch.zeros(2, CLASSES))}, r"\(4, 3\).*\(2, 3\)"),
     "nan_teacher": (lambda: teacher(prob=lambda logits: logits * NAN), "teacher's probabilities hold NaN"),
@@ -324,11 +319,14 @@ AT_THE_FIRST_BATCH: dict[str, tuple[Callable[[], Mapping[str, Any]], str]] = {
     "loss_a_row": (lambda: student(loss=lambda logits: {"own": logits}), r"'own' must be one number.*\(4, 3\)"),
     "text_loss": (lambda: student(loss=lambda logits: {"own": "x"}), "'own' must be one number.*str"),
     "no_loss_value": (lambda: student(loss=lambda logits: {"own": None}), "'own' must be one number.*None"),
-    "loss_without_name": (lambda: student(loss=lambda logits: {3: logits.mean()}), "(?i)name.*3|3.*name|text"),
+    "loss_without_name": (
+        lambda: student(loss=lambda logits: {3: logits.mean()}),
+        "'loss' must be text, got 3",
+    ),
     "nan_loss": (lambda: weighed(lambda logits: {"own": logits.mean() * NAN}), "training loss is nan"),
     "infinite_loss": (lambda: weighed(lambda logits: {"own": logits.mean() * 0 + INFINITY}), "training loss is inf"),
-    "loss_without_gradient": (lambda: weighed(lambda logits: {"own": 0}), "(?i)gradient|learn"),
-    "detached_loss": (lambda: weighed(lambda logits: {"own": logits.mean().detach()}), "(?i)gradient|learn"),
+    "loss_without_gradient": (lambda: weighed(lambda logits: {"own": 0}), "carries no gradient"),
+    "detached_loss": (lambda: weighed(lambda logits: {"own": logits.mean().detach()}), "carries no gradient"),
 }
 
 
@@ -369,7 +367,7 @@ def test_a_wrong_result_of_the_pipeline_stops_before_training(result: Any, messa
 
     made = training(val_data_loaders={"dev": labelled_loader()}, inference_pipeline=Wrong())
     before = weights(made.get_student_model())
-    with pytest.raises(DistillationError, match=f"'dev'.*{message}|{message}"):
+    with pytest.raises(DistillationError, match=f"'dev' {message}"):
         made.start_kd_training()
     assert same(before, weights(made.get_student_model()))
     assert [path for path in workplace.rglob("*") if path.is_file()] == []
@@ -417,11 +415,10 @@ def test_a_models_own_layer_names_do_not_matter(name: str, called: bool) -> None
 def test_a_damaged_checkpoint_is_named(content: bytes, workplace: Path) -> None:
     """Half a file after a full disk; a pickle error does not tell the user which file to delete."""
     (workplace / "last.ckpt").write_bytes(content)
-    with pytest.raises(DistillationError, match=r"last\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt cannot be read"):
         training(resume_from_checkpoint="last.ckpt").start_kd_training()
 
 
-@pytest.mark.filterwarnings("ignore:.*exists and is not empty")
 def test_a_checkpoint_of_another_student_is_named() -> None:
     """A wall of tensor names does not say that the wrong file was given."""
     train()

@@ -125,7 +125,6 @@ def test_57_sixteen_bits_on_a_cpu_become_thirty_two_and_it_is_said_once(caplog: 
 
 
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="needs a CPU-only machine")
-@pytest.mark.filterwarnings("default")
 def test_57_automatic_choice_of_a_cpu_trains_in_full_precision_too() -> None:
     """accelerator="auto" finds the CPU; mixed precision there is slow and was not asked for."""
     assert training(precision=16, accelerator="auto").trainer.precision == "32-true"

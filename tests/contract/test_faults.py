@@ -1,4 +1,4 @@
-"""The original's faults B1 to B13, B18 to B20 and B22 to B24: each test fails on its behaviour."""
+"""The original's faults B1 to B13, B18, B20 and B22 to B24: each test fails on its behaviour."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ from tests.contract.toy import (
     loader_of,
     rows,
     same,
+    student_from,
     train,
     training,
     weights,
@@ -132,10 +133,7 @@ def test_b04_checkpoints_hold_no_teacher_and_load_without_one() -> None:
     checkpoint = torch.load("checkpoints/last.ckpt", weights_only=True)
     assert not [name for name in checkpoint["state_dict"] if "teacher" in name]
     assert all("teacher" not in str(key) for key in checkpoint)
-    state = checkpoint["state_dict"]
-    fresh = Student(seed=4)
-    fresh.load_state_dict({name.removeprefix("student_model."): tensor for name, tensor in state.items()})
-    assert same(weights(fresh), weights(trained))
+    assert same(weights(student_from(checkpoint["state_dict"], seed=4)), weights(trained))
 
 
 @pytest.mark.parametrize(("trained_on", "loaded_on"), [(4, 1), (1, 4), (0, 1)])
@@ -237,11 +235,20 @@ def test_b10_the_callers_coefficients_are_left_as_they_are_and_copied() -> None:
     assert column("train_final_loss") == [pytest.approx(column("kd_loss")[0] + 0.5 * column("cos_embed_loss")[0])]
 
 
-@pytest.mark.parametrize("coefficients", [{"kd_loss": 1, "studnt_loss": 1}, {"kd_los": 1}])
-def test_b11_misspelt_losses_stop_the_training_with_a_clear_message(coefficients: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("coefficients", "message"),
+    [
+        ({"kd_loss": 1, "studnt_loss": 1}, "'studnt_loss'.*Did you mean 'student_loss'"),
+        ({"kd_los": 1}, "'kd_los'.*Did you mean 'kd_loss'"),
+    ],
+    ids=["own_loss", "toolkits_loss"],
+)
+def test_b11_misspelt_losses_stop_the_training_with_a_clear_message(
+    coefficients: dict[str, float], message: str
+) -> None:
     """The original ignored the first, and crashed on the second with a message about the type int."""
     student = Student(add=lambda logits: {"loss": {"student_loss": logits.square().mean()}})
-    with pytest.raises(ConfigError, match=r"Did you mean 'student_loss'|kd_los"):
+    with pytest.raises(ConfigError, match=message):
         training(student_model=student, final_loss_coeff_dict=coefficients).start_kd_training()
 
 
@@ -327,7 +334,7 @@ def test_b18_the_accelerator_is_honoured(settings: dict[str, Any], four_gpus: No
 def test_b18_the_default_coefficients_cannot_be_changed() -> None:
     """A mutable default that one run changes would change every later run of the process."""
     default: Any = inspect.signature(KnowledgeDistillationTraining).parameters["final_loss_coeff_dict"].default
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="does not support item assignment"):
         default["kd_loss"] = 5
     train()
     assert dict(default) == {"kd_loss": 1}
@@ -343,12 +350,12 @@ def test_b18_comet_without_hyperparameters_works(comet: type[FakeComet], comet_f
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"key\nproject\n", "three lines"),
+        (b"secret-key\nproject\n", "three lines"),
         (b"", "three lines"),
         (b"\n\n\n", "three lines"),
-        (b"key\n\nspace\n", "three lines"),
+        (b"secret-key\n\nspace\n", "three lines"),
         (None, "cannot be read"),
-        ("key\nproject\nspace\n".encode("utf-16"), "(?i)comet file"),
+        ("secret-key\nproject\nspace\n".encode("utf-16"), "(?i)comet file"),
     ],
     ids=["two_lines", "empty", "blank", "no_project", "missing", "utf16"],
 )
@@ -362,7 +369,7 @@ def test_b18_a_broken_comet_file_is_named_and_its_key_is_not(
     with pytest.raises(DistillationError, match=message) as caught:
         training(log_to_comet=True, comet_info_path=str(file))
     assert "info.txt" in str(caught.value)
-    assert "key\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
     assert comet.made == []
 
 
@@ -388,29 +395,6 @@ def test_b18_comets_own_failure_does_not_show_the_key(
         training(log_to_comet=True, comet_info_path=str(comet_file))
     behind: list[BaseException | None] = [caught.value, caught.value.__cause__, caught.value.__context__]
     assert not [error for error in behind if error is not None and "secret-key" in str(error)]
-
-
-def test_b19_layers_are_kept_at_even_distance_and_never_too_many() -> None:
-    """The original's "every_k" could drop the last layers, and failed oddly when asked for more than there are."""
-    students = pytest.importorskip("knowledge_distillation.students", reason="the room is not there yet")
-
-    class Deep(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(12))
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            for layer in self.layers:
-                inputs = layer(inputs)
-            return inputs
-
-    teacher = Deep()
-    kept = students.keep_layers(teacher, count=5, rule="every_k")
-    assert len(kept.layers) == 5
-    assert torch.equal(kept.layers[0].weight, teacher.layers[0].weight)
-    assert torch.equal(kept.layers[-1].weight, teacher.layers[-1].weight)
-    with pytest.raises(ConfigError, match="12"):
-        students.keep_layers(teacher, count=13, rule="every_k")
 
 
 def test_b20_a_student_built_by_the_constructor_is_seeded() -> None:

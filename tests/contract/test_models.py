@@ -129,19 +129,24 @@ def test_16_logits_are_compared_as_the_models_return_them(divide: bool) -> None:
     assert seen["train_logit_diff"] == pytest.approx(F.mse_loss(said / scale, taught / scale).item(), rel=1e-6)
 
 
+def two_epochs(student: Student, teacher: Teacher, pipeline: Any) -> None:
+    """A training of these models with validation."""
+    train(
+        student_model=student,
+        teacher_model=teacher,
+        max_epoch=2,
+        val_data_loaders={"dev": labelled_loader()},
+        inference_pipeline=pipeline,
+    )
+
+
 @pytest.mark.filterwarnings("ignore:Found .* in eval mode at the start of training")
 def test_17_modes_and_gradients_of_every_step() -> None:
     """A teacher in training mode gives noisy targets and moves its batch norms; a student in eval mode never learns
     to stand its dropout.
     """
     student, teacher = Student().eval(), Teacher().train()
-    train(
-        student_model=student,
-        teacher_model=teacher,
-        max_epoch=2,
-        val_data_loaders={"dev": labelled_loader()},
-        inference_pipeline=Accuracy(),
-    )
+    two_epochs(student, teacher, Accuracy())
     assert [(call["training"], call["grad"]) for call in teacher.calls] == [(False, False)] * 2 * BATCHES
     assert [(call["training"], call["grad"]) for call in in_training(student)] == [(True, True)] * 2 * BATCHES
 
@@ -156,13 +161,7 @@ def test_17_modes_hold_even_if_the_pipeline_changes_them() -> None:
             teacher.train()
             return {"inference_result": 0.5}
 
-    train(
-        student_model=student,
-        teacher_model=teacher,
-        max_epoch=2,
-        val_data_loaders={"dev": labelled_loader()},
-        inference_pipeline=Careless(),
-    )
+    two_epochs(student, teacher, Careless())
     assert [call["training"] for call in in_training(student)] == [True] * 2 * BATCHES
     assert [call["training"] for call in teacher.calls] == [False] * 2 * BATCHES
 

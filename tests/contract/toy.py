@@ -37,14 +37,15 @@ class Classifier(nn.Module):
         return self.answer(self.net(inputs[0]) / keywords.get("temperature", 1))
 
     def answer(self, logits: Tensor) -> dict[str, Any]:
-        raise NotImplementedError
+        """What both models must return."""
+        return {"prob": logits.softmax(dim=-1), "logits": logits}
 
 
 class Teacher(Classifier):
     """Exactly what a teacher must return, and one key that nobody asked for."""
 
     def answer(self, logits: Tensor) -> dict[str, Any]:
-        return {"prob": logits.softmax(dim=-1), "logits": logits, "hidden": "not asked for"}
+        return {**super().answer(logits), "hidden": "not asked for"}
 
 
 class Student(Classifier):
@@ -55,7 +56,7 @@ class Student(Classifier):
         self.add = add
 
     def answer(self, logits: Tensor) -> dict[str, Any]:
-        output = {"prob": logits.softmax(dim=-1), "logits": logits, "log_prob": logits.log_softmax(dim=-1)}
+        output = {**super().answer(logits), "log_prob": logits.log_softmax(dim=-1)}
         return {**output, **(self.add(logits) if self.add else {})}
 
 
@@ -206,6 +207,13 @@ def first_step(student: nn.Module, teacher: nn.Module, **changes: Any) -> dict[s
 def weights(model: nn.Module) -> list[Tensor]:
     """A copy of every parameter."""
     return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def student_from(state: Mapping[str, Tensor], seed: int) -> Student:
+    """A student of another seed, filled from the state dict of a checkpoint."""
+    student = Student(seed)
+    student.load_state_dict({name.removeprefix("student_model."): tensor for name, tensor in state.items()})
+    return student
 
 
 def same(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:

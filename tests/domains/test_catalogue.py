@@ -31,6 +31,7 @@ def test_the_datas_facts_reach_the_model_and_settings_win() -> None:
         (lambda: build_model("image_mlp", {}, {"hiden": 3}, {}), r"no setting 'hiden'.*Did you mean 'hidden'"),
         (lambda: build_data("digits", {"labeled": 3}, {}), r"no setting 'labeled'.*Did you mean 'labelled'"),
     ],
+    ids=["model", "data set", "model setting", "data setting"],
 )
 def test_an_unknown_name_or_setting_shows_the_near_one(build: Any, message: str) -> None:
     """Otherwise a misspelt setting is a TypeError from a function the user never called."""

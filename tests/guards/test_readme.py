@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
-BLOCKS = BLOCK.findall(README.read_text(encoding="utf-8")) if README.is_file() else []
+BLOCKS = BLOCK.findall(README.read_text(encoding="utf-8"))
 
 
 def test_blocks_are_found_in_markdown() -> None:
@@ -24,7 +24,6 @@ def test_blocks_are_found_in_markdown() -> None:
     ]
 
 
-@pytest.mark.skipif(not README.is_file(), reason="there is no README yet")
 @pytest.mark.slow
 def test_the_readmes_python_runs_from_top_to_bottom(tmp_path: Path) -> None:
     """Otherwise a reader's first contact with the project is a traceback."""

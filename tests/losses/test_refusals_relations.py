@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.dense.cwd import cwd
 from knowledge_distillation.losses.dense.fbkd import FBKD
 from knowledge_distillation.losses.dense.fgd import FGD, fgd
@@ -23,10 +22,7 @@ from knowledge_distillation.losses.relations.pkt import pkt
 from knowledge_distillation.losses.relations.rkd import RKD, rkd_angle, rkd_distance
 from knowledge_distillation.losses.relations.sp import sp
 from knowledge_distillation.losses.relations.sskd import SSKD, sskd
-
-
-def ones(*shape: int) -> Tensor:
-    return torch.ones(*shape)
+from tests.losses.refusals import Refusals, ones, refusals
 
 
 def banked(bank: Tensor, contrast: Tensor) -> Tensor:
@@ -41,7 +37,7 @@ def boxed(boxes: list[Tensor]) -> Tensor:
 
 HEAD = [ones(3, 5), ones(3, 4)]
 ROWS = torch.zeros(2, 4, dtype=torch.long)
-SHAPES: list[tuple[Callable[[], Tensor], str]] = [
+SHAPES: Refusals = [
     (lambda: rkd_distance(ones(3, 4), ones(2, 4)), "the same samples in the same order"),
     (lambda: rkd_angle(ones(3), ones(3)), r"must have shape \[batch, \.\.\.\]"),
     (lambda: sp(ones(3, 4), ones(3, 4), mask=ones(3, 4)), r"mask must have one entry per sample, shape \(3,\)"),
@@ -65,7 +61,7 @@ SHAPES: list[tuple[Callable[[], Tensor], str]] = [
     (lambda: two_stage_head_kd(HEAD, HEAD, target_boxes=ones(4)), "target_boxes must have the shape of the boxes"),
     (lambda: one_stage_head_kd([ones(2), *HEAD[::-1]], [ones(2), *HEAD[::-1]]), "must speak of the same items"),
 ]
-SETTINGS: list[tuple[Callable[[], object], str]] = [
+SETTINGS: Refusals = [
     (lambda: RKD(distance_weight=-1.0), "distance_weight must be a number from 0"),
     (lambda: RKD(angle_weight=-1.0), "angle_weight must be a number from 0"),
     (lambda: cc(ones(2, 3), ones(2, 3), kernel="cosine"), "kernel must be 'gaussian' or 'bilinear', got 'cosine'"),
@@ -93,15 +89,8 @@ SETTINGS: list[tuple[Callable[[], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "message"), SHAPES)
-def test_shapes(call: Callable[[], Tensor], message: str) -> None:
-    """Tensors that broadcast or pair up by accident would train the wrong thing without a word."""
-    with pytest.raises(ShapeError, match=message):
-        call()
-
-
-@pytest.mark.parametrize(("call", "message"), SETTINGS)
-def test_settings(call: Callable[[], object], message: str) -> None:
-    """A setting out of its range is caught before hours of training, not after."""
-    with pytest.raises(ConfigError, match=message):
+@pytest.mark.parametrize(("error", "call", "message"), refusals(shapes=SHAPES, settings=SETTINGS))
+def test_refusals(error: type[Exception], call: Callable[[], object], message: str) -> None:
+    """A shape that broadcasts by accident, or a setting out of range, would train the wrong thing for hours."""
+    with pytest.raises(error, match=message):
         call()

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.embeddings.margin_mse import margin_mse
 from knowledge_distillation.losses.embeddings.queue_kl import QueueKL, queue_kl
 from knowledge_distillation.losses.embeddings.similarity_kl import similarity_kl
@@ -22,10 +21,7 @@ from knowledge_distillation.losses.transformers.minilm import minilm
 from knowledge_distillation.losses.transformers.minilmv2 import minilmv2
 from knowledge_distillation.losses.transformers.patient import patient
 from knowledge_distillation.losses.transformers.tinybert import tinybert
-
-
-def ones(*shape: int) -> Tensor:
-    return torch.ones(*shape)
+from tests.losses.refusals import Refusals, ones, refusals
 
 
 def encoder(layers: int) -> list[Tensor]:
@@ -33,7 +29,7 @@ def encoder(layers: int) -> list[Tensor]:
 
 
 LAYER = [ones(1, 5, 6)] * 3
-SHAPES: list[tuple[Callable[[], Tensor], str]] = [
+SHAPES: Refusals = [
     (lambda: hidden_mse(ones(2, 3), ones(2, 4)), "teacher_hidden must have the shape of student_hidden"),
     (lambda: hidden_mse(ones(2, 3), ones(2, 3), mask=ones(3)), "mask must match the leading axes"),
     (lambda: attention_mse(ones(2, 4, 4), ones(2, 4, 4)), r"\[N, heads, queries, keys\].*unsqueeze\(1\)"),
@@ -58,7 +54,7 @@ SHAPES: list[tuple[Callable[[], Tensor], str]] = [
     (lambda: binary_kl(ones(3, 2), ones(3, 2), class_mask=ones(3)), r"class_mask must have shape \(2,\) or \(3, 2\)"),
     (lambda: binary_kl(ones(3, 2), ones(3, 2), mask=ones(2)), r"mask must have shape \(3,\), got \(2,\)"),
 ]
-SETTINGS: list[tuple[Callable[[], object], str]] = [
+SETTINGS: Refusals = [
     (lambda: minilm(LAYER, LAYER, heads=0), "heads must be a whole number above 0"),
     (lambda: minilmv2(LAYER, LAYER, relation_heads=1.5), "relation_heads must be a whole number above 0"),
     (lambda: minilmv2(LAYER, LAYER, relation_heads=1, weights=(1, 2)), "weights must be three finite numbers"),
@@ -79,17 +75,10 @@ SETTINGS: list[tuple[Callable[[], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "message"), SHAPES)
-def test_shapes(call: Callable[[], Tensor], message: str) -> None:
-    """Tensors that broadcast or pair up by accident would train the wrong thing without a word."""
-    with pytest.raises(ShapeError, match=message):
-        call()
-
-
-@pytest.mark.parametrize(("call", "message"), SETTINGS)
-def test_settings(call: Callable[[], object], message: str) -> None:
-    """A setting out of its range is caught before hours of training, not after."""
-    with pytest.raises(ConfigError, match=message):
+@pytest.mark.parametrize(("error", "call", "message"), refusals(shapes=SHAPES, settings=SETTINGS))
+def test_refusals(error: type[Exception], call: Callable[[], object], message: str) -> None:
+    """A shape that broadcasts by accident, or a setting out of range, would train the wrong thing for hours."""
+    with pytest.raises(error, match=message):
         call()
 
 

@@ -174,7 +174,7 @@ def test_what_yaml_allows_and_a_recipe_does_not_is_refused(text: str, message: s
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
 def test_deep_nesting_is_refused(opening: str, tmp_path: Path) -> None:
     """Otherwise a small file ends the process."""
-    with pytest.raises(ConfigError, match=r"nested too deeply|no plain YAML"):
+    with pytest.raises(ConfigError, match="nested too deeply"):
         read(f"description: {opening * 20_000}" if opening != "- " else opening * 20_000, tmp_path)
 
 
@@ -188,16 +188,18 @@ def test_a_huge_file_is_refused_without_being_parsed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["2024-13-45", "2024-02-30 10:00:00", "1" * 5000, "0b" + "1" * 20000, "!!int text", "!!float text", "!!binary ä"],
-    ids=["month 13", "30 February", "5000 digits", "binary", "no int", "no float", "no base64"],
+    ["2024-13-45", "2024-02-30 10:00:00", "1" * 5000, "!!int text", "!!float text", "!!binary ä"],
+    ids=["month 13", "30 February", "5000 digits", "no int", "no float", "no base64"],
 )
 def test_a_value_that_yaml_cannot_convert_is_an_input_error(value: str, tmp_path: Path) -> None:
     """Otherwise `description: 2024-13-45` ends in a traceback from inside the parser."""
-    try:
-        recipe = read(f"{SMALLEST}description: {value}", tmp_path)
-    except ConfigError:
-        return
-    assert recipe.description is not None
+    with pytest.raises(ConfigError, match=r"recipe\.yaml is no plain YAML"):
+        read(f"{SMALLEST}description: {value}", tmp_path)
+
+
+def test_a_number_of_many_binary_digits_is_read(tmp_path: Path) -> None:
+    """Otherwise Python's limit on decimal digits is taken for a fault of the file."""
+    assert read(f"{SMALLEST}description: 0b{'1' * 20_000}", tmp_path).description == 2**20_000 - 1
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.training.workplace import pytest_itemcollected, workplace
+from tests.training.workplace import workplace
 
-__all__ = ["pytest_itemcollected", "workplace"]
+__all__ = ["workplace"]

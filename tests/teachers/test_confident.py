@@ -72,7 +72,7 @@ def test_what_cannot_work_is_named() -> None:
         ConfidentTeacher([mlp()])
     with pytest.raises(ConfigError, match="'entropy'"):
         ConfidentTeacher([mlp(1), mlp(2)], "entropi")  # type: ignore[arg-type]
-    with pytest.raises(ShapeError):
+    with pytest.raises(ShapeError, match=r"labels must have shape \(4,\).*got \(3,\)"):
         confidence_weights([torch.zeros(4, 3)] * 2, torch.zeros(3, dtype=torch.long))
 
 

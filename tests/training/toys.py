@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -107,6 +109,16 @@ def quiet_trainer(**settings: Any) -> Trainer:
     """A user's own Trainer with everything switched off that writes or prints."""
     off = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     return Trainer(**{**QUIET, **off, "max_epochs": 1, "log_every_n_steps": 1, **settings})
+
+
+@contextmanager
+def no_warning() -> Iterator[None]:
+    """Every warning is an error, but for two of Lightning's that no user's setting or ours brings about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for message in (".*LeafSpec.*", ".*many workers.*"):
+            warnings.filterwarnings("ignore", message)
+        yield
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

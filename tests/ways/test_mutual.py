@@ -95,6 +95,7 @@ def test_every_student_is_scored_and_saved_under_its_own_name(tmp_path: Path) ->
         (lambda: {"keys": mlp(1), "c": mlp(2)}, None, "'keys'"),
         (lambda: [mlp(1), mlp(2)], {"hint": {"loss": "hint", "student": "hidden", "teacher": "hidden"}}, "'hint'"),
     ],
+    ids=["one student", "one student twice", "space in a name", "name of a method", "layers"],
 )
 def test_cohorts_that_cannot_learn_are_named(students: Any, objective: Any, complaint: str, tmp_path: Path) -> None:
     """Otherwise a student silently teaches itself, or the run fails far from its cause."""

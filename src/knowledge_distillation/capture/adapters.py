@@ -14,6 +14,7 @@ from knowledge_distillation.errors import ConfigError, ModelContractError, neare
 from knowledge_distillation.signals import EMPTY, Signals
 
 Adapter = Callable[[nn.Module, Any, float], Signals]
+"""(model, batch, temperature) -> what the model says about the batch; tensors keep their graph."""
 LABEL_KEYS = ("labels", "label", "targets", "target")
 GIVEN_PROB = "given:prob"
 """The signal under which the original's "prob" is kept; no module path has a colon."""
@@ -38,22 +39,35 @@ def auto(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
     Raises:
         ModelContractError: if the batch or the output has another form.
     """
+    positional, named, labels = split_batch(batch)
+    extras = {"index": batch["index"]} if isinstance(batch, Mapping) and "index" in batch else EMPTY
+    return _read(model(*positional, **named), model, batch, labels, extras)
+
+
+def split_batch(batch: Any) -> tuple[Sequence[Any], Mapping[str, Any], Any]:
+    """What a batch holds, by the rules of `auto`.
+
+    Args:
+        batch: a tensor; a tuple or list, whose last entry of several is the labels; or a mapping, whose labels stand
+            under one of `LABEL_KEYS` and whose "index" is no input.
+
+    Returns:
+        Positional inputs, keyword inputs (one of the two is empty), and the labels or None.
+
+    Raises:
+        ModelContractError: if the batch has another form.
+    """
     if isinstance(batch, Tensor):
-        output, labels, extras = model(batch), None, EMPTY
-    elif isinstance(batch, (list, tuple)) and batch:
-        inputs, labels, extras = (batch[:-1], batch[-1], EMPTY) if len(batch) > 1 else (batch, None, EMPTY)
-        output = model(*inputs)
-    elif isinstance(batch, Mapping):
-        named = {key: value for key, value in batch.items() if key not in LABEL_KEYS and key != "index"}
-        labels = next((batch[key] for key in LABEL_KEYS if key in batch), None)
-        extras = {"index": batch["index"]} if "index" in batch else EMPTY
-        output = model(**named)
-    else:
-        raise ModelContractError(
-            f"A batch must be a tensor, a non-empty tuple or list, or a dict; got {type(batch).__name__}. "
-            "Give the data loader a collate_fn, or pass an adapter: a callable (model, batch, temperature) -> Signals."
-        )
-    return _read(output, model, batch, labels, extras)
+        return (batch,), EMPTY, None
+    if isinstance(batch, (list, tuple)) and batch:
+        return (batch[:-1], EMPTY, batch[-1]) if len(batch) > 1 else (batch, EMPTY, None)
+    if isinstance(batch, Mapping):
+        named = {key: value for key, value in batch.items() if key not in (*LABEL_KEYS, "index")}
+        return (), named, next((batch[key] for key in LABEL_KEYS if key in batch), None)
+    raise ModelContractError(
+        f"A batch must be a tensor, a non-empty tuple or list, or a dict; got {type(batch).__name__}. "
+        "Give the data loader a collate_fn, or pass an adapter: a callable (model, batch, temperature) -> Signals."
+    )
 
 
 def _read(output: Any, model: nn.Module, batch: Any, labels: Any, extras: Mapping[str, Any]) -> Signals:

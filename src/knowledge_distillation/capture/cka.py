@@ -78,7 +78,15 @@ class MinibatchCKA:
         self._sums = [0.0, 0.0, 0.0]
 
     def add(self, left: Tensor, right: Tensor) -> None:
-        """Count one batch in, given as the two Gram matrices of the same examples."""
+        """Count one batch in.
+
+        Args:
+            left: the first layer's Gram matrix, shape [batch, batch], batch at least 4; see `gram`.
+            right: the second layer's, of the same examples.
+
+        Raises:
+            ShapeError: if the shapes differ, or there are fewer than 4 examples.
+        """
         right = right.to(left.device)
         for place, (first, second) in enumerate(((left, right), (left, left), (right, right))):
             self._sums[place] += float(unbiased_hsic(first, second))

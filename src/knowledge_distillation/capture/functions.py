@@ -31,6 +31,10 @@ class FunctionTap:
         element: which element, "[1]" or "[key]"; the rules are those of `Taps`.
         clone: keep copies.
 
+    Raises:
+        ConfigError: if `which` is neither of the two.
+        CaptureError: if the owner has no such function, or it is a module.
+
     Example:
         >>> query = torch.ones(1, 1, 2, 4)
         >>> with FunctionTap(torch.nn.functional, "scaled_dot_product_attention") as attention:

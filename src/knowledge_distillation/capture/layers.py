@@ -71,7 +71,8 @@ def layers(model: nn.Module, example: Any, paths: Iterable[str] | None) -> list[
         chosen = [path for path in shapes if path in set(wanted)]
     else:
         inside = [path for path, shape in shapes.items() if len(shape) > 2 or held[path]() is not output]
-        chosen = [path for path in inside if path in _blocks(inner)]
+        blocks = _blocks(inner)
+        chosen = [path for path in inside if path in blocks]
         chosen = chosen if len(chosen) > 1 else _group_ends(inner, inside)
     if not chosen:
         raise CaptureError(

@@ -73,7 +73,8 @@ class Reader:
         """Call the model on one batch.
 
         Raises:
-            CaptureError: if a wanted signal is neither a module path nor among what the adapter gives.
+            CaptureError: if a wanted signal is neither a module that is called nor among what the adapter gives, a
+                module did not fire, or its tensor was changed in place.
         """
         if self._taps is not None and self._stops:
             self._taps.run(self.adapter, self.model, batch, self.temperature)
@@ -93,6 +94,8 @@ class Reader:
         given = [*(name for name in OUTPUTS if getattr(signals, name) is not None), *signals.features]
         for name in self.wanted:
             if name not in given:
+                if name.removeprefix(INPUT) in modules_by_path(self.model):
+                    resolve(self.model, [name.removeprefix(INPUT)])  # says why this module cannot be tapped
                 known = [*given, *filter(None, modules_by_path(self.model))]
                 raise CaptureError(
                     f"A term compares the {self.whose}'s {name!r}, which is neither a module of "

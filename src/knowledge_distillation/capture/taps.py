@@ -34,6 +34,12 @@ class Taps:
             model's forward starts anew: for a training run, whose validation calls the model without taking.
         clone: keep copies, for tensors that the model later changes in place (reading these raises).
 
+    Tensors keep their graph: gradient flows through what was read.
+
+    Raises:
+        ConfigError: if `which`, `keep` or `until_last_tap` is none of these.
+        CaptureError: if a path matches nothing, or a module that is never called.
+
     Notes:
         torch.compile: attach before the first compiled call; torch ignores hooks that come later. The hooks are
         traced into the graph, with fullgraph=True too, and copy what they read. Detaching recompiles.
@@ -117,7 +123,11 @@ class Taps:
             self.clear()
 
     def all(self, name: str) -> list[Tensor]:
-        """Every call of one tap since the taps were last emptied, first call first; empty if it never fired."""
+        """Every call of one tap since the taps were last emptied, first call first; empty if it never fired.
+
+        Raises:
+            CaptureError: if there is no such tap, or a tensor was changed in place.
+        """
         return self._hook(name).calls.all()
 
     def run(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
@@ -129,6 +139,9 @@ class Taps:
 
         Returns:
             What the function returns, or None when the forward was ended early.
+
+        Raises:
+            CaptureError: if the taps are not on the model.
 
         The modules that would come later are not called, so batch statistics and caches that they keep are not
         updated; FSDP needs its full forward. A forward compiled by torch.compile is not cut, since no exception

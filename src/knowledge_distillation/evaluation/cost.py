@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from knowledge_distillation.capture.calls import undisturbed
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -45,7 +47,7 @@ def measure_cost(
         threads: CPU threads while timing; None leaves the setting.
     """
     timings = []
-    with _evaluating(model), cpu_threads(threads), torch.no_grad():
+    with undisturbed(model), cpu_threads(threads):
         for number in range(warm_up + rounds):
             _synchronize(example)
             started = time.perf_counter()
@@ -60,17 +62,6 @@ def measure_cost(
         latency_ms=statistics.median(timings),
         latency_p95_ms=timings[min(len(timings) - 1, round(0.95 * len(timings)))],
     )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from knowledge_distillation.recipes.settings import check_settings
 from knowledge_distillation.run import Run, distill
 from knowledge_distillation.teachers import FollowsStudent, ReadsStudent, Teacher
 from knowledge_distillation.ways import born_again, distill_data_free, mutual, teach_in_turn
+from knowledge_distillation.ways.stages import how_to_continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,9 @@ def run_method(job: Job) -> Run:
             f"The method {name!r} needs a teacher that is there before; {job.recipe.teacher} is made of the student."
         )
     home = Path(job.arguments["directory"])
-    begun = (home / "checkpoints" / "last.ckpt").is_file() or not any(home.glob("*/checkpoints"))
-    if job.arguments["resume"] == "auto" and not begun and name not in CHAINS:
-        job = replace(job, arguments={**job.arguments, "resume": None})  # broken off while the teacher was trained
+    if job.arguments["resume"] == "auto" and name not in CHAINS and any(home.glob("teacher*/checkpoints")):
+        # perhaps broken off while the teacher was trained, or before the student's first checkpoint
+        job = replace(job, arguments={**job.arguments, "resume": how_to_continue(home)})
     return METHODS[name](job, **settings)
 
 

@@ -33,9 +33,9 @@ class Recipe:
     Attributes:
         student: {"name": ..., settings}; "weights" names a safetensors file to start from.
         data: {"name": ..., settings}.
-        teacher: {"name": ..., settings}; "weights" names a safetensors file, or "train" says how to train it
-            first: training keys, plus "data" with settings that replace the data section's. "ensemble", "confident"
-            and "routed" have "members", a list of such mappings; "ema" and "self" are made of the student.
+        teacher: {"name": ..., settings}; "weights" names a safetensors file, or "train" says how to train it first:
+            training keys but "directory", plus "data" with settings that replace the data section's. "ensemble",
+            "confident" and "routed" have "members", a list of such mappings; "ema" and "self" are made of the student.
         objective: a name, or named terms.
         training: what `distill` takes, and the commonest Trainer arguments.
         method: {"name": ..., settings} of another way than to distil once: "mutual", "born_again", "assistants",
@@ -122,21 +122,17 @@ def check_recipe(content: Mapping[str, Any], source: str) -> Recipe:
     """
     _known(content, [entry.name for entry in fields(Recipe)], source)
     for section in ("student", "data"):
-        if section not in content:
+        if content.get(section) is None:
             raise ConfigError(f"{source} lacks the section {section!r}.")
+    sections = {**content, "training": content.get("training") or {}}
     for section in ("student", "data", "teacher", "method"):
-        if content.get(section) is not None:
-            content = {**content, section: _named(content[section], f"{source}: {section}")}
-    training = content.get("training") or {}
-    if not isinstance(training, dict):
-        raise ConfigError(f"{source}: training must be a mapping, got {training!r}.")
-    _known(training, TRAINING_KEYS, f"{source}: training")
-    _check_training(training, f"{source}: training")
-    _check_weights(content["student"], f"{source}: student")
-    teacher = content.get("teacher")
-    if teacher is not None:
-        teacher = _check_teacher(teacher, f"{source}: teacher")
-    return Recipe(**{**content, "training": training, "teacher": teacher})
+        if sections.get(section) is not None:
+            sections[section] = _named(sections[section], f"{source}: {section}")
+    _check_training(sections["training"], TRAINING_KEYS, f"{source}: training")
+    _check_weights(sections["student"], f"{source}: student")
+    if sections.get("teacher") is not None:
+        sections["teacher"] = _check_teacher(sections["teacher"], f"{source}: teacher")
+    return Recipe(**sections)
 
 
 def _named(value: Any, source: str) -> dict[str, Any]:
@@ -149,10 +145,8 @@ def _named(value: Any, source: str) -> dict[str, Any]:
 
 def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
     if "train" in teacher:
-        if not isinstance(teacher["train"], dict):
-            raise ConfigError(f"{source}.train must be a mapping, got {teacher['train']!r}.")
-        _known(teacher["train"], (*TRAINING_KEYS, "data"), f"{source}.train")
-        _check_training(teacher["train"], f"{source}.train")
+        own = [key for key in TRAINING_KEYS if key != "directory"]  # it lies in the run's
+        _check_training(teacher["train"], [*own, "data"], f"{source}.train")
     if teacher["name"] not in SEVERAL:
         _check_weights(teacher, source)
         return teacher
@@ -162,7 +156,10 @@ def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
     return {**teacher, "members": [_check_teacher(_named(entry, source), f"{source}.members") for entry in members]}
 
 
-def _check_training(training: Mapping[str, Any], source: str) -> None:
+def _check_training(training: Any, known: Iterable[str], source: str) -> None:
+    if not isinstance(training, dict):
+        raise ConfigError(f"{source} must be a mapping, got {training!r}.")
+    _known(training, known, source)
     seed = training.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ConfigError(f"{source}.seed must be a whole number, got {seed!r}.")

@@ -23,9 +23,12 @@ from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.methods import Job, check_method, run_method
 from knowledge_distillation.recipes.reading import SEVERAL, TRAINER_KEYS, Recipe
 from knowledge_distillation.recipes.sources import make_teacher
-from knowledge_distillation.run import Run, distill, open_directory
+from knowledge_distillation.run import Run, distill
 from knowledge_distillation.training.optimizers import check_optimizer
+from knowledge_distillation.training.places import next_free
+from knowledge_distillation.training.run_directory import open_directory
 from knowledge_distillation.training.schedules import check_schedule
+from knowledge_distillation.ways.stages import finished, how_to_continue
 
 logger = logging.getLogger(__name__)
 
@@ -51,22 +54,21 @@ def run_recipe(
     """
     extra = own or {}
     training = dict(recipe.training)
-    home = Path(directory or training.pop("directory", None) or _next_directory())
-    training.pop("directory", None)
-    seed = training.get("seed", 0)
+    named = training.pop("directory", None)
+    home = Path(directory or named or next_free(Path("runs"), "run-{:03d}"))
     check_method(recipe)
     as_objective(recipe.objective)
     for plan in (training, *_plans(recipe.teacher or {})):
         check_optimizer(plan.get("optimizer", "adamw"))
         check_schedule(plan.get("schedule", ""))
     data = _data(recipe.data, extra)
-    torch.manual_seed(seed)
+    torch.manual_seed(training.get("seed", 0))
     student = _model(recipe.student, data, extra)
     if not resume:
         open_directory(home, None)
     teacher = None
     if recipe.teacher is not None:
-        one = partial(_teacher, recipe=recipe, data=data, extra=extra, home=home, seed=seed, resume=resume)
+        one = partial(_teacher, recipe=recipe, data=data, extra=extra, home=home, resume=resume)
         teacher = make_teacher(recipe, recipe.teacher, student, one, extra)
     run = run_method(
         Job(
@@ -80,7 +82,8 @@ def run_recipe(
     )
     sections = ("description", "method", "teacher", "student", "data", "objective", "training")
     resolved = {name: getattr(recipe, name) for name in sections if name != "method" or recipe.method}
-    (home / "recipe.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+    if run.module.trainer.is_global_zero:
+        (home / "recipe.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
     return run
 
 
@@ -123,31 +126,26 @@ def _teacher(
     data: Data,
     extra: Mapping[str, Any],
     home: Path,
-    seed: int,
     resume: str | None,
 ) -> nn.Module:
     spec = dict(spec)
     plan = spec.pop("train", None)
-    trained = home / place / "student.safetensors"
-    if plan is not None and resume and trained.is_file():
-        spec["weights"], plan = str(trained), None
+    folder = home / place
+    if plan is not None and resume and finished(folder) is not None:
+        spec["weights"], plan = str(folder / "student.safetensors"), None
     teacher = _model(spec, data, extra)
     if plan is not None:
-        plan = dict(plan)
-        teaching = _data({**recipe.data, **plan.pop("data", {})}, extra)
+        plan = {"seed": recipe.training.get("seed", 0), **plan}
+        teaching = _data({**recipe.data, **(plan.pop("data", None) or {})}, extra)
         logger.info("training the teacher %s first", spec["name"])
-        plan.setdefault("seed", seed)
-        begun = home / place / "checkpoints" / "last.ckpt"
-        if not begun.is_file() and (home / place).exists():
-            set_aside(home / place)
         run = distill(
             None,
             teacher,
             teaching.train,
             teaching.validation,
             objective="labels",
-            directory=home / place,
-            resume="auto" if begun.is_file() else None,
+            directory=folder,
+            resume=how_to_continue(folder) if resume else None,
             **_arguments(plan),
         )
         logger.info("teacher: %s", ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()))
@@ -180,18 +178,3 @@ def _arguments(training: Mapping[str, Any]) -> dict[str, Any]:
     trainer = dict(arguments.pop("trainer", None) or {})
     trainer.update({key: arguments.pop(key) for key in TRAINER_KEYS if key in arguments})
     return {**arguments, "trainer": trainer}
-
-
-def set_aside(folder: Path) -> None:
-    """Rename what a broken-off training left before its first checkpoint; nothing is deleted."""
-    number = 1
-    while (target := folder.with_name(f"{folder.name}-broken-{number}")).exists():
-        number += 1
-    folder.rename(target)
-
-
-def _next_directory() -> Path:
-    number = 1
-    while (path := Path("runs") / f"run-{number:03d}").exists():
-        number += 1
-    return path

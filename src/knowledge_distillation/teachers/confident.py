@@ -35,7 +35,7 @@ class ConfidentTeacher:
         ignore_index: the label of a sample without one.
 
     Raises:
-        ConfigError: if there are fewer than two teachers, or `by` is unknown.
+        ConfigError: if there are fewer than two teachers, one follows the student, or `by` is unknown.
 
     Reference: Zhang, Chen, Wang (2022), CA-MKD, arXiv:2201.00007: the weights of the teachers' predictions.
 

@@ -51,7 +51,7 @@ class EMATeacher:
     @property
     def fingerprint(self) -> str:
         """sha256 over the average as it is now; another after every step."""
-        return LiveTeacher(self.model).fingerprint
+        return self._live.fingerprint
 
     def prepare(self, device: torch.device) -> None:
         """Move the copy to the device."""

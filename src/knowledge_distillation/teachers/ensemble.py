@@ -36,7 +36,7 @@ class EnsembleTeacher:
         temperature: of the loss that reads the answer, > 0; handed to the adapter as well.
 
     Raises:
-        ConfigError: if there is no teacher, or the weights do not fit.
+        ConfigError: if there is no teacher, one follows the student, or the weights do not fit.
 
     Reference: Hinton, Vinyals, Dean (2015), arXiv:1503.02531, section 2: "either an arithmetic or geometric mean of
         their individual predictive distributions"; the mean of softened outputs: You, Xu, Xu, Tao (2017), Learning
@@ -133,9 +133,10 @@ def answer_with(logits: Tensor, example: Signals, temperature: float) -> Signals
 
 
 def _shares(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
-    given = [1.0] * count if weights is None else list(weights)
-    if len(given) != count:
-        raise ConfigError(f"There must be one weight for each of the {count} teachers, got {len(given)}.")
+    given = [1.0] * count if weights is None else weights
+    if not isinstance(given, (list, tuple)) or len(given) != count:
+        got = len(given) if isinstance(given, (list, tuple)) else repr(given)
+        raise ConfigError(f"There must be one weight for each of the {count} teachers, got {got}.")
     if not all(isinstance(weight, (int, float)) and math.isfinite(weight) and weight > 0 for weight in given):
         raise ConfigError(
             f"The teachers' weights must be finite and above 0, got {given}. A teacher that counts nothing would be "

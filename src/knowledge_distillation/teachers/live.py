@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter, auto
+from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.capture.reader import Reader
 from knowledge_distillation.signals import Signals
 
@@ -31,7 +32,6 @@ class LiveTeacher:
         self._modes: list[tuple[nn.Module, bool]] = []
         self._reader: Reader | None = None
         self._dtype: torch.dtype | None = None
-        self._casts: bool | None = None
         self._device_type = "cpu"
 
     @property
@@ -47,14 +47,21 @@ class LiveTeacher:
         """Move to the device, freeze in eval mode."""
         self.model.to(device)
         self._device_type = device.type
-        self._casts = None
         if not self._modes:
             self._modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         self._dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), None)
 
     def signals(self, batch: Any, wanted: Sequence[str] = ("logits",)) -> Signals:
-        """What the model says about a batch, without gradient; ends after the last wanted module where it can."""
+        """What the model says about a batch, without gradient; ends after the last wanted module where it can.
+
+        Args:
+            batch: on the prepared device; outside autocast its floating tensors are cast to the model's precision.
+            wanted: "logits", "log_probs", features of the adapter, or module paths, which are tapped.
+
+        Raises:
+            CaptureError: if a wanted signal is neither a module that is called nor given by the adapter.
+        """
         reader = self._reader
         if reader is None or reader.wanted != wanted:
             self._detach()
@@ -68,10 +75,8 @@ class LiveTeacher:
             )
             reader.attach()
         with torch.no_grad():
-            if self._casts is None:
-                self._casts = None not in (self._dtype, came := _dtype(batch)) and came != self._dtype
-            if self._casts and not torch.is_autocast_enabled(self._device_type):
-                batch = _cast(batch, self._dtype)
+            if not torch.is_autocast_enabled(self._device_type):
+                batch = map_leaves(batch, self._in_own_precision)
             return reader.read(batch)
 
     def release(self) -> None:
@@ -86,22 +91,6 @@ class LiveTeacher:
             self._reader.detach()
             self._reader = None
 
-
-def _dtype(batch: Any) -> torch.dtype | None:
-    """Of the first floating tensor in a batch, or None."""
-    if isinstance(batch, Tensor):
-        return batch.dtype if batch.is_floating_point() else None
-    entries = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, (tuple, list)) else ()
-    return next((found for found in map(_dtype, entries) if found is not None), None)
-
-
-def _cast(batch: Any, dtype: torch.dtype | None) -> Any:
-    """The same batch with floating tensors in the teacher's own precision (a student may train in true bf16)."""
-    if isinstance(batch, Tensor):
-        return batch.to(dtype) if batch.is_floating_point() else batch
-    if isinstance(batch, Mapping):
-        return {key: _cast(value, dtype) for key, value in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        entries = [_cast(entry, dtype) for entry in batch]
-        return type(batch)(*entries) if hasattr(batch, "_fields") else type(batch)(entries)
-    return batch
+    def _in_own_precision(self, leaf: Any) -> Any:
+        """Floating tensors as the model takes them: a student may train in true bf16."""
+        return leaf.to(self._dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError
 from knowledge_distillation.signals import OUTPUTS, Signals
-from knowledge_distillation.teachers.teacher import Teacher, as_teacher
+from knowledge_distillation.teachers.teacher import FollowsStudent, Teacher, as_teacher
 
 
 class Members:
@@ -25,7 +25,7 @@ class Members:
         least: how many members there must be.
 
     Raises:
-        ConfigError: if there are too few, or one is neither a Teacher nor a module.
+        ConfigError: if there are too few, one is neither a Teacher nor a module, or one follows the student.
     """
 
     def __init__(
@@ -34,6 +34,12 @@ class Members:
         self.teachers = [as_teacher(teacher, adapter=adapter, temperature=temperature) for teacher in teachers]
         if len(self.teachers) < least:
             raise ConfigError(f"At least {least} teachers are needed, got {len(self.teachers)}.")
+        followers = [type(teacher).__name__ for teacher in self.teachers if isinstance(teacher, FollowsStudent)]
+        if followers:
+            raise ConfigError(
+                f"{followers[0]} follows the student, which only a teacher alone is shown: as one of several it would "
+                "stay as it was at the start. Let it teach alone."
+            )
 
     def __len__(self) -> int:
         return len(self.teachers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.signals import Signals
 
@@ -22,11 +23,16 @@ class SelfTeacher:
     Args:
         deepest: the student's signal that stands as the teacher's "logits": "logits", or the module path of an exit.
 
+    Raises:
+        ConfigError: if `deepest` is no text.
+
     Reference: Zhang, Song, Gao, Chen, Bao, Ma (2019), Be Your Own Teacher, arXiv:1905.08094. Their objective for each
         shallow exit is (1 - alpha) * cross-entropy + alpha * KL to the deepest + lambda * a hint term between features.
     """
 
     def __init__(self, deepest: str = "logits") -> None:
+        if not isinstance(deepest, str):
+            raise ConfigError(f"deepest must be the name of a signal, such as 'logits' or 'exit3'; got {deepest!r}.")
         self.deepest = deepest
 
     @property
@@ -70,17 +76,11 @@ def detached(signals: Signals) -> Signals:
     return Signals(
         logits=_detached(signals.logits),
         log_probs=_detached(signals.log_probs),
-        features=_detached(signals.features),
+        features=map_leaves(signals.features, _detached),
         mask=signals.mask,
         labels=signals.labels,
     )
 
 
-def _detached(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, Mapping):
-        return {key: _detached(entry) for key, entry in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(_detached(entry) for entry in value)
-    return value
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from knowledge_distillation.capture.adapters import LABEL_KEYS, Adapter, auto
+from knowledge_distillation.capture.adapters import Adapter, auto, split_batch
+from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError, nearest
 from knowledge_distillation.signals import OUTPUTS, Signals
 from knowledge_distillation.teachers.members import Members
@@ -31,7 +32,7 @@ class RoutedTeacher:
         temperature: handed to the adapter.
 
     Raises:
-        ConfigError: if there is no teacher, or `route` cannot be called.
+        ConfigError: if there is no teacher, one follows the student, or `route` cannot be called.
     """
 
     def __init__(
@@ -106,11 +107,12 @@ class ByLabel:
         groups: class ids of each teacher, in order; no class twice.
 
     Raises:
-        ConfigError: if a group is no list, or a class stands in two.
+        ConfigError: if a group is no list of whole numbers, or a class stands in two.
     """
 
     def __init__(self, groups: Sequence[Sequence[int]]) -> None:
-        if not all(isinstance(group, (list, tuple, range)) for group in groups):
+        lists = all(isinstance(group, (list, tuple, range)) for group in groups)
+        if not lists or not all(isinstance(label, int) for group in groups for label in group):
             raise ConfigError(f"Groups must be lists of class ids, such as [[0, 1], [2, 3]]; got {groups!r}.")
         self.groups = [list(group) for group in groups]
         self._teacher_of = {label: place for place, group in enumerate(self.groups) for label in group}
@@ -124,13 +126,10 @@ class ByLabel:
         """The group of each sample's label.
 
         Raises:
-            ModelContractError: if the batch has no labels.
+            ModelContractError: if the batch has no labels, or another form than `capture.adapters.split_batch` takes.
             ConfigError: if a label is in no group.
         """
-        if isinstance(batch, Mapping):
-            labels = next((batch[key] for key in LABEL_KEYS if key in batch), None)
-        else:
-            labels = batch[-1] if isinstance(batch, (tuple, list)) and len(batch) > 1 else None
+        labels = split_batch(batch)[2]
         if not isinstance(labels, Tensor):
             raise ModelContractError("Routing by label needs labels, and the batch has none. Yield (inputs, labels).")
         given = labels.tolist()
@@ -155,21 +154,20 @@ def part_of(batch: Any, places: Sequence[int], count: int) -> Any:
     Raises:
         ShapeError: if a tensor's first axis is not `count` long.
     """
-    if isinstance(batch, Tensor):
-        if batch.dim() and len(batch) != count:
-            raise ShapeError(
-                f"Every tensor of a batch must have its {count} samples on the first axis, got {tuple(batch.shape)}: "
-                "it cannot be split over teachers. Put the batch axis first."
-            )
-        return batch[torch.as_tensor(places, device=batch.device)] if batch.dim() else batch
-    if isinstance(batch, Mapping):
-        return {key: part_of(value, places, count) for key, value in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        if len(batch) == count and not any(isinstance(entry, (Tensor, Mapping, tuple, list)) for entry in batch):
-            return [batch[place] for place in places]
-        parts = [part_of(entry, places, count) for entry in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    return batch
+
+    def pick(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor) and leaf.dim():
+            if len(leaf) != count:
+                raise ShapeError(
+                    f"Every tensor of a batch must have its {count} samples on the first axis, got "
+                    f"{tuple(leaf.shape)}: it cannot be split over teachers. Put the batch axis first."
+                )
+            return leaf[torch.as_tensor(places, device=leaf.device)]
+        if isinstance(leaf, (tuple, list)) and len(leaf) == count:
+            return [leaf[place] for place in places]
+        return leaf
+
+    return map_leaves(batch, pick)
 
 
 def _in_order(name: str, parts: Sequence[tuple[list[int], Signals]], count: int) -> Tensor:

@@ -36,3 +36,11 @@ class Batches:
 def one_loader(loader: Iterable[Any] | None) -> Any:
     """The loader as it is, or a list of batches as one loader."""
     return Batches(loader) if isinstance(loader, (list, tuple)) else loader
+
+
+def loader_length(loader: Any) -> int | None:
+    """Batches an epoch, or None where the loader does not know."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,6 +24,7 @@ from knowledge_distillation.training.planning import check_apart, check_same_pla
 from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.random_state import continue_at_epoch_edge, random_state, restore_random_state
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
+from knowledge_distillation.training.step_log import StepLog, send
 
 
 class DistillationModule(LightningModule):
@@ -99,14 +99,13 @@ class DistillationModule(LightningModule):
             check_apart(student, self._teacher)
         self.train_loader = one_loader(train_loader)
         self.val_loaders = dict(val_loaders or {})
-        self.pipeline = pipeline or (AccuracyPipeline(student_adapter) if self.val_loaders else None)
-        if self.pipeline is not None:
-            check_pipeline(self.pipeline)
+        self.pipeline = pipeline or AccuracyPipeline(student_adapter)
+        check_pipeline(self.pipeline)
         self.gradient_norm = gradient_norm
         self.scores: dict[str, float] = {}
         """The latest score of every validation loader, by name."""
-        self._asks_teacher = self.objective.needs_teacher
-        self._asks_for_monitors_only = self._asks_teacher and not self.objective.learns_from_teacher
+        self._asks_always = self.objective.learns_from_teacher
+        self._asks_for_monitors = self.objective.needs_teacher
         self._mirror = self._teacher if isinstance(self._teacher, ReadsStudent) else None
         self._follower = self._teacher if isinstance(self._teacher, FollowsStudent) else None
         self._student_adapter = student_adapter
@@ -114,15 +113,10 @@ class DistillationModule(LightningModule):
         self._read_as_wanted()
         self._has_schedules = self.objective.has_schedules
         self._inspected = False
-        self.latest: dict[str, Tensor] = {}
-        """Every component and the total at the last logged step, without graph; for progress bars."""
-        self._losses: list[Tensor] = []
-        self._loss_sum, self._loss_count = 0.0, 0
-        self._log_every: int = 50
-        self._norms_due = False
-        self._last_batch: float = -1
+        self._log = StepLog()
         self._saved_random_state: dict[str, Any] | None = None
         self._planned_steps = 0
+        self._teacher_ready = False
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning names the running hook on the module some 20 times a step; nn.Module's own way of setting an
@@ -146,7 +140,7 @@ class DistillationModule(LightningModule):
     def distillation_loss(self, batch: Any, *, monitors: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective on one batch: the total, and every unweighted component by name."""
         teacher = None
-        asks = self._asks_teacher and (monitors or not self._asks_for_monitors_only)
+        asks = self._asks_always or (monitors and self._asks_for_monitors)
         if asks and self._teacher is not None and self._mirror is None:
             teacher = self._teacher.signals(batch, self._teacher_wanted)
         student = self._reader.read(batch)
@@ -184,39 +178,24 @@ class DistillationModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self._saved_random_state = None
-        logs = (batch_idx + 1) % self._log_every == 0 or batch_idx == 0 or batch_idx == self._last_batch
+        logs = self._log.is_due(batch_idx)
         total, components = self.distillation_loss(batch, monitors=logs)
-        detached = total.detach()
-        self._losses.append(detached)
-        self._norms_due = self._norms_due or logs
+        self._log.note(total.detach())
         if logs:
-            self._log_step(detached, components)
+            self._log.write(self.trainer, total.detach(), components)
         return total
 
-    def _log_step(self, total: Tensor, components: Mapping[str, Any]) -> None:
-        """Send one step's numbers to the loggers. `self.log` would cost every step, logged or not."""
-        self.latest = {name: _number(value) for name, value in components.items()}
-        self.latest["train_final_loss"] = total
-        numbers = {name: float(value) for name, value in self.latest.items()}
-        if not math.isfinite(numbers["train_final_loss"]):
-            raise NonFiniteError(
-                f"The training loss is {float(total)} at step {self.trainer.global_step}; components: "
-                + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-                + ". Lower the learning rate, use bf16 or 32-bit precision, or look for bad samples."
-            )
-        self._loss_sum += float(torch.stack(self._losses).sum())
-        self._loss_count += len(self._losses)
-        self._losses.clear()
-        if self.trainer.is_global_zero:
-            for logger in self.trainer.loggers:
-                logger.log_metrics({**numbers, "epoch": self.current_epoch}, step=self.global_step)
+    @property
+    def latest(self) -> dict[str, Tensor]:
+        """Every component and the total at the last logged step, without graph; for progress bars."""
+        return self._log.latest
 
     def on_train_epoch_end(self) -> None:
-        if self._loss_count:
-            mean = torch.tensor(self._loss_sum / self._loss_count, device=self.device)
-            self.log("train_final_loss_epoch", mean, batch_size=1, sync_dist=self.trainer.world_size > 1)
+        mean = self._log.end_epoch()
+        if mean is not None:
+            loss = torch.tensor(mean, device=self.device)
+            self.log("train_final_loss_epoch", loss, batch_size=1, sync_dist=self.trainer.world_size > 1)
             self.log_dict(self.latest, prog_bar=True, logger=False, batch_size=1)
-        self._loss_sum, self._loss_count = 0.0, 0
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         if isinstance(batch, WholeLoader):
@@ -227,8 +206,6 @@ class DistillationModule(LightningModule):
         self.log_dict({**values, "val_final_loss": total}, on_step=False, on_epoch=True, sync_dist=True, prog_bar=True)
 
     def _score_whole(self, whole: WholeLoader) -> None:
-        if self.pipeline is None:
-            raise ModelContractError("There are validation loaders but no inference pipeline to score them.")
         value = 0.0
         if self.trainer.is_global_zero:
             value = score(self.pipeline, self.student_model, whole.loader, whole.name)
@@ -263,9 +240,8 @@ class DistillationModule(LightningModule):
             self._follower.after_step(self.student_model)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.gradient_norm is None or not self._norms_due:
+        if self.gradient_norm is None or not self._log.takes_norms():
             return
-        self._norms_due = False
         norms = {
             f"grad_{float(self.gradient_norm)}_norm_{name}": parameter.grad.detach().norm(self.gradient_norm)
             for name, parameter in self.named_parameters()
@@ -274,8 +250,7 @@ class DistillationModule(LightningModule):
         if norms:
             total = torch.stack(list(norms.values())).norm(self.gradient_norm)
             norms[f"grad_{float(self.gradient_norm)}_norm_total"] = total
-            for logger in self.trainer.loggers if self.trainer.is_global_zero else ():
-                logger.log_metrics({name: float(norm) for name, norm in norms.items()}, step=self.global_step)
+            send(self.trainer, {name: float(norm) for name, norm in norms.items()})
             self.log_dict(norms, logger=False, batch_size=1)
 
     def configure_callbacks(self) -> list[Callback]:
@@ -316,8 +291,8 @@ class DistillationModule(LightningModule):
         self.student_model.train()
         if isinstance(self._teacher, LiveTeacher):
             self._teacher.model.eval()  # a pipeline may have scored the teacher too
-        self._log_every = max(1, self.trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        self._last_batch = self.trainer.num_training_batches - 1
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        self._log.begin_epoch(every, self.trainer.num_training_batches)
 
     def teardown(self, stage: str) -> None:
         self.let_go()
@@ -328,8 +303,6 @@ class DistillationModule(LightningModule):
         if self._teacher is not None:
             self._teacher.release()
             self._teacher_ready = False
-
-    _teacher_ready = False
 
     def _prepare_teacher(self) -> None:
         if self._teacher is not None and not self._teacher_ready:
@@ -362,11 +335,6 @@ class DistillationModule(LightningModule):
     def on_train_end(self) -> None:
         if self.trainer.global_step == 0:
             raise ConfigError("The train loader gave no batch, so nothing was learnt. Check the dataset and drop_last.")
-
-
-def _number(value: Any) -> Tensor:
-    tensor = torch.as_tensor(value).detach()
-    return tensor if tensor.is_floating_point() else tensor.float()
 
 
 class _LetGo(Callback):

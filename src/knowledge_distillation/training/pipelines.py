@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
+from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.errors import ConfigError, ModelContractError
 
@@ -72,14 +73,8 @@ class AccuracyPipeline:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """The batch with every tensor in its tuples, lists and dicts moved to the device."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(to_device(entry, device) for entry in batch) if type(batch) in (tuple, list) else batch
-    return batch
+    """The batch with every tensor in its tuples, lists and mappings on the device."""
+    return map_leaves(batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf)
 
 
 def score(pipeline: InferencePipeline, model: nn.Module, data_loader: Any, name: str) -> float:

@@ -1,9 +1,9 @@
-"""Checks of a training's plan: steps that can be counted, a warm-up that fits, models that are two."""
+"""Checks of a training's plan: loaders, counts, steps that can be counted, a warm-up that fits, models that are two."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -11,6 +11,30 @@ from torch import nn
 
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.teachers import LiveTeacher, Teacher
+from knowledge_distillation.training.loaders import loader_length
+
+
+def check_arguments(train_loader: Any, val_loaders: Any, max_epochs: Any, seed: Any) -> None:
+    """Raise ConfigError for loaders and counts that cannot work, before anything is written."""
+    if not isinstance(train_loader, Iterable):
+        raise ConfigError(
+            f"train_loader must be iterable, such as a torch DataLoader; got {type(train_loader).__name__}."
+        )
+    if loader_length(train_loader) == 0:
+        raise ConfigError("The train loader is empty: 0 batches. Check the dataset, and drop_last with a small one.")
+    if val_loaders is not None and not isinstance(val_loaders, Mapping):
+        raise ConfigError(f"val_loaders must be a dict of name -> loader, got {type(val_loaders).__name__}.")
+    for name, loader in (val_loaders or {}).items():
+        if not isinstance(name, str) or not name or any(letter in name for letter in ":{}[]") or not name.isprintable():
+            raise ConfigError(f"A validation loader's name must be text without : {{ }} [ ] on one line, got {name!r}.")
+        if not isinstance(loader, Iterable):
+            raise ConfigError(f"The validation loader {name!r} must be iterable, got {type(loader).__name__}.")
+        if loader_length(loader) == 0:
+            raise ConfigError(f"The validation loader {name!r} is empty, so it could never be scored.")
+    if isinstance(max_epochs, bool) or not isinstance(max_epochs, int) or max_epochs < 1:
+        raise ConfigError(f"max_epochs must be a whole number of at least 1, got {max_epochs!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
 
 
 def planned_steps(trainer: Trainer) -> int:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from knowledge_distillation.capture.adapters import LABEL_KEYS, Adapter
+from knowledge_distillation.capture.adapters import Adapter, split_batch
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.capture.reader import Reader
 from knowledge_distillation.errors import ConfigError
@@ -49,7 +49,8 @@ def prepare_objective(
         if roles and model is None:
             raise ConfigError(f"{sorted(roles)} cannot be looked up in this teacher. Name its signals instead.")
         if roles and model is not None:
-            example = to_device(_inputs(batch), next(model.parameters()).device)
+            positional, named, _ = split_batch(batch)
+            example = to_device(named or positional, next(model.parameters()).device)
             objective.find_layers(side, {role: find_role(role, model, example, side) for role in roles})
     asked = objective.wanted("teacher")
     mirrored = teacher.reads(asked) if isinstance(teacher, ReadsStudent) else ()
@@ -83,12 +84,3 @@ def _first_batch(trainer: Trainer) -> tuple[Any, Any]:
 
 def _count(dataset: Any) -> int | None:
     return len(dataset) if hasattr(dataset, "__len__") else None
-
-
-def _inputs(batch: Any) -> Any:
-    """The batch without labels, as positional or keyword inputs."""
-    if isinstance(batch, dict):
-        return {key: value for key, value in batch.items() if key not in (*LABEL_KEYS, "index")}
-    if isinstance(batch, (tuple, list)):
-        return tuple(batch[:-1]) if len(batch) > 1 else tuple(batch)
-    return batch

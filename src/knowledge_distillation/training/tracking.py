@@ -12,14 +12,14 @@ from typing import Any
 from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from knowledge_distillation.errors import ConfigError, DistillationError, MissingExtraError, nearest
+from knowledge_distillation.training.places import next_free
 
 
 def csv_logger(directory: Path) -> CSVLogger:
     """`metrics.csv` in the directory. A file from an earlier, interrupted part of the run is kept beside it."""
     earlier = directory / "metrics.csv"
     if earlier.exists():
-        number = 1 + len(list(directory.glob("metrics.*.csv")))
-        earlier.rename(directory / f"metrics.{number}.csv")
+        earlier.rename(next_free(directory, "metrics.{}.csv"))
     logger = CSVLogger(directory, name="", version="")
     with warnings.catch_warnings():
         # Lightning fears for earlier metrics in the folder; they have just been put aside.

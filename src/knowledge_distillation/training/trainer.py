@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.training.pipelines import higher_is_better
+from knowledge_distillation.training.places import next_free
 from knowledge_distillation.training.progress import EpochLines, LossProgressBar
 
 
@@ -59,10 +60,7 @@ def set_last_aside(directory: Path) -> None:
     """Rename the last.ckpt of an earlier run to the next free last-NNN.ckpt, so that it is not written over."""
     last = directory / "last.ckpt"
     if last.exists():
-        number = 1
-        while (target := directory / f"last-{number:03d}.ckpt").exists():
-            number += 1
-        last.rename(target)
+        last.rename(next_free(directory, "last-{:03d}.ckpt"))
 
 
 def make_trainer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.run import Run, distill
 from knowledge_distillation.teachers import LiveTeacher, Teacher
 from knowledge_distillation.training.module import DistillationModule
+from knowledge_distillation.ways.generator import whole_number
+from knowledge_distillation.ways.stages import finished, how_to_continue
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def teach_in_turn(
         train_loader: for all of them; see `distill`.
         val_loaders: name -> loader, for all of them.
         directory: the run directory of the last student; the others are written to <stage>-1, <stage>-2, ... in it.
-        resume: None, or "auto": finished students are read back, a broken-off one is continued.
+        resume: None, or "auto": finished students are read back, a broken-off one is continued; a checkpoint's path
+            is that of the last student.
         seed: of the first training; each later one takes the next number.
         stage: names the directories of the students before the last.
         settings: any further argument of `distill`, the same for all.
@@ -69,14 +71,14 @@ def teach_in_turn(
         )
     runs: list[Run] = []
     for number, (student, place) in enumerate(zip(students, places, strict=True)):
-        scores = _finished(place) if resume is not None and place != home else None
+        scores = finished(place) if resume is not None and place != home else None
         if scores is not None:
             load_model(student, str(place / "student.safetensors"))
             module = DistillationModule(student, teacher, settings.get("objective", "kd"))
             runs.append(Run(student=student, scores=scores, directory=place, module=module))
         else:
             logger.info("teaching student %d of %d", number + 1, len(students))
-            last = number + 1 == len(students)
+            named = resume is None or (place == home and resume != "auto")
             runs.append(
                 distill(
                     teacher,
@@ -84,7 +86,7 @@ def teach_in_turn(
                     train_loader,
                     val_loaders,
                     directory=place,
-                    resume=resume if last and resume != "auto" else _to_continue(place, resume),
+                    resume=resume if named else how_to_continue(place),
                     seed=seed + number,
                     **settings,
                 )
@@ -131,10 +133,8 @@ def born_again(
 
     Reference: Furlanello, Lipton, Tschannen, Itti, Anandkumar (2018), Born-Again Neural Networks, arXiv:1805.04770.
     """
-    if isinstance(generations, bool) or not isinstance(generations, int) or generations < 1:
-        raise ConfigError(f"generations must be a whole number of at least 1, got {generations!r}.")
     students = []
-    for generation in range(generations):
+    for generation in range(whole_number("generations", generations, 1)):
         torch.manual_seed(seed + generation)
         students.append(make_student())
     return teach_in_turn(
@@ -148,23 +148,3 @@ def born_again(
         stage="generation",
         **settings,
     )
-
-
-def _finished(place: Path) -> Mapping[str, float] | None:
-    """The scores of a stage that ran to its end, or None."""
-    environment = place / "environment.json"
-    if not environment.is_file() or not (place / "student.safetensors").is_file():
-        return None
-    facts = json.loads(environment.read_text(encoding="utf-8"))
-    scores: Mapping[str, float] = facts["scores"]
-    return None if facts["interrupted"] else scores
-
-
-def _to_continue(place: Path, resume: str | Path | None) -> str | None:
-    """How a stage goes on: from its checkpoint, or anew where it was broken off before its first one."""
-    if resume is None:
-        return None
-    if (place / "checkpoints" / "last.ckpt").is_file():
-        return "auto"
-    (place / "metrics.csv").unlink(missing_ok=True)
-    return None

@@ -18,11 +18,12 @@ from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.inputs import check_between, check_positive
 from knowledge_distillation.objective import Term, as_objective
 from knowledge_distillation.objective.layers import find_role
-from knowledge_distillation.run import Run, check_arguments, distill
+from knowledge_distillation.run import Run, distill
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import LiveTeacher
 from knowledge_distillation.training.optimizers import OptimizerFactory, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline
+from knowledge_distillation.training.planning import check_arguments
 from knowledge_distillation.ways.generator import (
     ImageGenerator,
     Noise,
@@ -175,13 +176,13 @@ class GeneratedTeacher:
             )
         layer = find_role("@embedding", model, None, "teacher")
         self.layer = layer if isinstance(layer, str) else layer[-1]
-        self._live = LiveTeacher(model)
+        self._live = LiveTeacher(model, temperature=temperature)
         self._reader = Reader(model, adapter, temperature=temperature, wanted=("logits", self.layer), whose="teacher")
         self._flags: list[tuple[nn.Parameter, bool]] = []
 
     @property
     def fingerprint(self) -> str:
-        """The model's."""
+        """The model's, as a `LiveTeacher` of this temperature."""
         return self._live.fingerprint
 
     def prepare(self, device: torch.device) -> None:

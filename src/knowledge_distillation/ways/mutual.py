@@ -15,10 +15,11 @@ from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses import KD, CrossEntropy
 from knowledge_distillation.objective import Term, as_objective
 from knowledge_distillation.objective.term import OWN, Unbuilt, named_loss
-from knowledge_distillation.run import Run, check_arguments, distill
+from knowledge_distillation.run import Run, distill
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import SelfTeacher
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline
+from knowledge_distillation.training.planning import check_arguments
 from knowledge_distillation.ways.parts import PartLoader, PartPipeline
 
 

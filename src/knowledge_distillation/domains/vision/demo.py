@@ -19,7 +19,9 @@ from knowledge_distillation.domains.vision.models import digits_cnn, image_mlp, 
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.evaluation.comparison import Comparison, compare
 from knowledge_distillation.evaluation.cost import Cost, cpu_threads, measure_cost
-from knowledge_distillation.run import Run, distill, environment_facts
+from knowledge_distillation.run import Run, distill
+from knowledge_distillation.training.places import next_free
+from knowledge_distillation.training.run_directory import environment_facts
 
 QUIET = {"enable_progress_bar": False, "accelerator": "cpu", "devices": 1}
 
@@ -236,7 +238,4 @@ def _free_directory(directory: str | Path | None) -> Path:
         if home.exists() and any(home.iterdir()):
             raise ConfigError(f"{home} is not empty, and nothing is overwritten. Choose another directory.")
         return home
-    number = 1
-    while (home := Path("runs") / f"demo-{number:03d}").exists():
-        number += 1
-    return home
+    return next_free(Path("runs"), "demo-{:03d}")

@@ -133,6 +133,10 @@ class FBKD(Loss):
     """`fbkd` as a module; see there for shapes, units and sources.
 
     Learns a 1x1 convolution on the student and a non-local block on each side.
+
+    Args:
+        student_channels: of the student's map, after the neck of the detector.
+        teacher_channels: of the teacher's map; None takes student_channels.
     """
 
     facts = Facts(

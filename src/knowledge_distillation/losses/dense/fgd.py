@@ -186,6 +186,10 @@ class FGD(Loss):
     """`fgd` as a module; see there for shapes, units and sources.
 
     Learns a context block on each side and, if the channel counts differ, a 1x1 convolution on the student.
+
+    Args:
+        student_channels: of the student's map, after the neck of the detector.
+        teacher_channels: of the teacher's map; None takes student_channels.
     """
 
     facts = Facts(

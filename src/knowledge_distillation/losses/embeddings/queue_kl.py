@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from knowledge_distillation.errors import ConfigError, ShapeError
-from knowledge_distillation.losses.embeddings.dot_products import dot_products
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import (
     check_positive,
@@ -17,7 +16,7 @@ from knowledge_distillation.losses.inputs import (
 )
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.relations.samples import unit
+from knowledge_distillation.losses.vectors import dot_products, unit
 
 
 def queue_kl(
@@ -92,6 +91,11 @@ class QueueKL(Loss):
 
     The queue starts as random directions. In training mode each call puts the batch's teacher embeddings
     in place of the oldest ones, after the loss; in eval mode it stays as it is. Each process has its own.
+
+    Args:
+        width: of the embeddings on both sides, a whole number above 0; else ConfigError.
+        size: embeddings in the queue, at least the largest batch, else ConfigError below 1 and ShapeError in
+            training; 65,536 in the paper.
     """
 
     facts = Facts(

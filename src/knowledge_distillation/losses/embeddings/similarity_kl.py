@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from knowledge_distillation.errors import ShapeError
-from knowledge_distillation.losses.embeddings.dot_products import dot_products
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import (
     check_positive,
@@ -16,7 +15,7 @@ from knowledge_distillation.losses.inputs import (
 )
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.relations.samples import unit
+from knowledge_distillation.losses.vectors import dot_products, unit
 
 
 def similarity_kl(

@@ -15,7 +15,6 @@ from knowledge_distillation.losses.features.maps import (
     Elements,
     add_stages,
     check_images,
-    no_autocast,
     paired_stages,
     per_sample,
     pool_to,
@@ -24,6 +23,7 @@ from knowledge_distillation.losses.features.maps import (
 from knowledge_distillation.losses.inputs import check_same_shape
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
+from knowledge_distillation.losses.vectors import dot_products
 
 Pooling = Literal["max", "average"]
 
@@ -42,8 +42,7 @@ def fsp_matrix(first: Tensor, second: Tensor, pooling: Pooling = "max") -> Tenso
     check_images(first, second)
     size = smaller_size(first, second)
     one, other = (_pooled(features, size, pooling).flatten(start_dim=2) for features in (first, second))
-    with no_autocast(one):
-        return one @ other.mT / one.shape[2]
+    return dot_products(one, other) / one.shape[2]
 
 
 def _pooled(features: Tensor, size: tuple[int, int], pooling: Pooling) -> Tensor:

@@ -98,6 +98,12 @@ class FT(Loss):
     It learns the translator together with the student. The paraphraser is learned before that, from the
     teacher's features alone, and frozen here: thaw it with `requires_grad_(True)`, minimise
     `paraphrase_loss`, freeze it again. Untrained it is a random projection.
+
+    Args:
+        student_channels: of the student's map, a whole number above 0; else ConfigError.
+        teacher_channels: of the teacher's map, likewise.
+        rate: channels of the factor per channel of the teacher, > 0, else ConfigError: the paper's k; 0.5 in the
+            authors' code.
     """
 
     facts = Facts(

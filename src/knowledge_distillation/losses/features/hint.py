@@ -65,6 +65,13 @@ class Hint(Loss):
     With channel counts it learns the regressor, a convolution without padding that takes the student's map to
     the teacher's channels. The paper's `kernel_size` is student size - teacher size + 1, so that the sizes
     agree too. Without channel counts the features must already have one shape.
+
+    Args:
+        student_channels: of the student's map, above 0. None, together with teacher_channels, learns no regressor;
+            ConfigError if only one of the two is given.
+        teacher_channels: of the teacher's map, above 0, or None.
+        kernel_size: height and width of the regressor's kernel in pixels of the map, one number for both; without
+            channel counts it does nothing. The paper's is student size - teacher size + 1.
     """
 
     facts = Facts(

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.facts import Facts, Paper
-from knowledge_distillation.losses.features.maps import add_stages, check_images, no_autocast, paired_stages, unit
+from knowledge_distillation.losses.features.maps import add_stages, check_images, paired_stages, unit
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
+from knowledge_distillation.losses.vectors import no_autocast
 
 # Directions whose squared singular values are closer than this share of the largest have no gradient of their own.
 CLOSEST = 1e-6

@@ -85,7 +85,7 @@ def pool_to(features: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def unit(vectors: Tensor, dim: int = -1) -> Tensor:
-    """Vectors of length 1 along `dim`; a vector of zeros stays zero, with zero gradient."""
+    """Vectors of length 1 along `dim`; one no longer than `SHORTEST` becomes zero, with zero gradient."""
     length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
     return torch.where(length > SHORTEST, vectors / length.clamp(min=SHORTEST), torch.zeros_like(vectors))
 
@@ -112,8 +112,3 @@ def add_stages(values: Sequence[Tensor], weights: Sequence[float] | None) -> Ten
             f"stage_weights must be one finite number >= 0 for each of the {len(values)} stages, got {list(weights)}."
         )
     return torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum(dim=0)
-
-
-def no_autocast(tensor: Tensor) -> torch.autocast:
-    """Keep matrix products in the precision of their inputs inside an autocast region."""
-    return torch.autocast(device_type=tensor.device.type, enabled=False)

@@ -76,6 +76,10 @@ class MGD(Loss):
 
     It learns `align`, a 1x1 convolution to the teacher's channels (left out where they agree), and
     `generation`, two 3x3 convolutions with a ReLU between them. Only training needs them.
+
+    Args:
+        student_channels: of the student's map, a whole number above 0; else ConfigError.
+        teacher_channels: of the teacher's map, likewise.
     """
 
     facts = Facts(

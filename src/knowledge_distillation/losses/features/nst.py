@@ -13,13 +13,13 @@ from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.features.maps import (
     Maps,
     add_stages,
-    no_autocast,
     one_size,
     paired_stages,
     unit,
 )
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
+from knowledge_distillation.losses.vectors import no_autocast
 
 Kernel = Literal["polynomial", "linear", "gaussian"]
 SMALLEST_SPREAD = 1e-12

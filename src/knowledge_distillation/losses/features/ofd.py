@@ -143,6 +143,12 @@ class OFD(Loss):
     """`ofd` as a module; see there for shapes, units and sources.
 
     With channel counts it learns one connector for each stage: a 1x1 convolution and batch normalisation.
+
+    Args:
+        student_channels: of the student's maps, whole numbers above 0, one for each stage from shallow to deep; one
+            number is one stage. None, on both sides together, learns no connectors. ConfigError if only one side
+            is given or the numbers of stages differ.
+        teacher_channels: of the teacher's maps, in the same way.
     """
 
     facts = Facts(

@@ -116,6 +116,13 @@ class ReviewKD(Loss):
 
     It learns one attention-based fusion (`Fusion`) for each stage and runs them from the deepest stage to the
     shallowest; maps take the teacher's size by nearest-neighbour interpolation.
+
+    Args:
+        student_channels: of the student's maps, whole numbers above 0, one for each stage from shallow to deep.
+            ConfigError if there are not as many as in teacher_channels.
+        teacher_channels: of the teacher's maps, in the same way.
+        middle_channels: width of the maps that are mixed, a whole number above 0, else ConfigError. None takes the
+            channels of the student's deepest stage, 512 at most.
     """
 
     facts = Facts(

@@ -15,7 +15,6 @@ from knowledge_distillation.losses.features.connectors import Channels, channel_
 from knowledge_distillation.losses.features.maps import (
     Maps,
     as_stages,
-    no_autocast,
     one_size,
     paired,
     per_sample,
@@ -24,6 +23,7 @@ from knowledge_distillation.losses.features.maps import (
 from knowledge_distillation.losses.inputs import check_positive, check_same_shape, full_precision, hide_masked
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
+from knowledge_distillation.losses.vectors import no_autocast
 
 Grid = Sequence[Sequence[Tensor]]
 """Maps of every pair of layers: grid[student layer][teacher layer], each [batch, channels, height, width]."""
@@ -92,6 +92,15 @@ class SemCKD(Loss):
     `temperature`), and for each pair of layers a regressor to the teacher's channels. The similarity networks
     have one input for each place in the batch: `batch_size` is the largest batch that can come, smaller ones
     are filled up with zeros.
+
+    Args:
+        student_channels: of the student's maps, whole numbers above 0, one for each layer, else ConfigError; one
+            number is one layer.
+        teacher_channels: of the teacher's maps, in the same way; there may be more or fewer layers.
+        batch_size: samples in the largest batch that can come, a whole number above 0, else ConfigError.
+        factor: > 0, else ConfigError; queries and keys have batch_size / factor entries; 4 in the authors' code.
+        temperature: > 0, else ConfigError; divides the products of queries and keys before the softmax, 1 leaves
+            them as they are.
     """
 
     facts = Facts(

@@ -70,6 +70,12 @@ class SimKD(Loss):
 
     It learns the projector, 1x1, 3x3 and 1x1 convolutions of width teacher_channels / factor, each with batch
     normalisation and ReLU. The student needs it at inference: `student_logits`.
+
+    Args:
+        student_channels: of the student's map, a whole number above 0; else ConfigError.
+        teacher_channels: of the teacher's map, likewise.
+        factor: > 0, else ConfigError; how much narrower than the teacher's map the projector is inside; 2 in the
+            paper.
     """
 
     facts = Facts(

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.features.connectors import channel_pairs, connect, convolution
-from knowledge_distillation.losses.features.maps import no_autocast, paired, per_sample
+from knowledge_distillation.losses.features.maps import paired, per_sample
 from knowledge_distillation.losses.inputs import check_between, full_precision
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
+from knowledge_distillation.losses.vectors import no_autocast
 
 
 def srrl(
@@ -85,6 +86,12 @@ class SRRL(Loss):
 
     It learns the connector: a 1x1 convolution with batch normalisation and ReLU. The teacher's classifier is
     kept as frozen buffers when given here; otherwise its weight comes with each call.
+
+    Args:
+        student_channels: of the student's features, a whole number above 0; else ConfigError.
+        teacher_channels: of the teacher's features, likewise.
+        classifier: the teacher's last linear layer, whose weight is copied and frozen. None: each call must bring
+            `classifier_weight`, and ConfigError comes where none does.
     """
 
     facts = Facts(

@@ -77,6 +77,14 @@ class VID(Loss):
 
     It learns the regressor, three 1x1 convolutions with ReLU between them, and `log_scale`, one variance for
     each of the teacher's channels. The larger map is average-pooled to the size of the smaller before.
+
+    Args:
+        student_channels: of the student's map, a whole number above 0; else ConfigError.
+        teacher_channels: of the teacher's map, likewise.
+        hidden_channels: of the regressor's inner layers, a whole number above 0, else ConfigError. None takes
+            teacher_channels.
+        first_variance: that every channel starts with, in squared feature units, above smallest_variance, else
+            ConfigError; 5 in the code of the CRD benchmark.
     """
 
     facts = Facts(

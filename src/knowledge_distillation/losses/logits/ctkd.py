@@ -119,6 +119,10 @@ class CTKD(Loss):
 
     Learns one number, `global_temperature`. Set the attribute `reversal` before each epoch, for example with
     `reversal_at`; read the temperature in force from the property `temperature`.
+
+    Args:
+        reversal: strength at the start of training, 0 to 1, else ConfigError; as an attribute it may be set again
+            before each epoch.
     """
 
     facts = Facts(

@@ -129,6 +129,12 @@ class LogitStandardization(Loss):
 
     Learns whatever the wrapped loss learns. `temperature` and `reduction` are for the default loss; a loss of
     your own brings its settings itself.
+
+    Args:
+        loss: a loss module of logits, called on the z-scores; None is `KD`.
+        temperature: > 0, of the default loss: the paper's base temperature, 2. ConfigError if another is given
+            together with `loss`.
+        reduction: of the default loss; ConfigError if another than "mean" is given together with `loss`.
     """
 
     facts = Facts(

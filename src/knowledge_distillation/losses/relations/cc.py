@@ -13,15 +13,8 @@ from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.relations.samples import (
-    chosen,
-    counted_samples,
-    inner,
-    number,
-    pairs,
-    sample_vectors,
-    unit,
-)
+from knowledge_distillation.losses.relations.samples import chosen, counted_samples, number, pairs, sample_vectors
+from knowledge_distillation.losses.vectors import dot_products, unit
 
 Kernel = Literal["gaussian", "bilinear"]
 
@@ -95,7 +88,7 @@ def check_kernel(kernel: Kernel, gamma: float, order: int | None) -> None:
 
 def kernel_matrix(rows: Tensor, kernel: Kernel, gamma: float, order: int | None) -> Tensor:
     """The kernel between all rows, shape [batch, batch]."""
-    products = inner(rows, rows)
+    products = dot_products(rows, rows)
     if kernel == "bilinear":
         return products
     if order is None:

@@ -14,7 +14,8 @@ from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import check_between, check_positive, full_precision, hide_masked
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.relations.samples import chosen, counted_samples, inner, number, sample_vectors, unit
+from knowledge_distillation.losses.relations.samples import chosen, counted_samples, number, sample_vectors
+from knowledge_distillation.losses.vectors import dot_products, unit
 
 # the authors' guard in the denominators of the contrast
 SMALL = 1e-7
@@ -103,7 +104,7 @@ def bank_scores(
     """Embeddings times the chosen bank rows over the temperature, shape [batch, 1 + K]."""
     embeddings = unit(full_precision(head(features)))
     # all products, then the chosen ones: gathering K rows of the bank for every sample takes far more memory
-    return inner(embeddings, bank.detach().to(embeddings.dtype)).gather(1, contrast) / temperature
+    return dot_products(embeddings, bank.detach().to(embeddings.dtype)).gather(1, contrast) / temperature
 
 
 def contrastive(scores: Tensor, normalizer: float | Tensor, samples: int, negatives: Tensor | None) -> Tensor:
@@ -139,14 +140,13 @@ class CRD(Loss):
     Args:
         student_width: width of the student's flattened features.
         teacher_width: width of the teacher's.
-        samples: how many samples the training set has; `index` must stay below.
+        samples: how many samples the training set has, at least 2, else ConfigError; `index` must stay below.
         width: of the embeddings; 128 in the paper.
-        negatives: how many per sample; the paper uses 16384, with replacement.
-        temperature: > 0; 0.07 in the paper's code.
-        momentum: share of the old row that a bank keeps at each visit, 0 to 1; 0.5.
-        normalizer: Z of both sides; None measures it in the first training batch, as the authors' code does,
-            1.0 is the paper's equation.
-        reduction: as in `crd`.
+        negatives: how many per sample, at least 1, else ConfigError; the paper uses 16384, with replacement.
+        momentum: share of the old row that a bank keeps at each visit, 0 to 1, else ConfigError; 0.5 in the
+            authors' code.
+        normalizer: Z of both sides, > 0, else ConfigError; None measures it in the first training batch, as the
+            authors' code does, 1.0 is the paper's equation.
     """
 
     facts = Facts(

@@ -12,7 +12,8 @@ from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import full_precision, hide_masked
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.relations.samples import counted_samples, inner, number, unit
+from knowledge_distillation.losses.relations.samples import counted_samples, number
+from knowledge_distillation.losses.vectors import dot_products, unit
 
 Normalization = Literal["paper", "cifar", "imagenet"]
 
@@ -83,7 +84,7 @@ def ickd(
 def correlations(features: Tensor, mask: Tensor | None) -> Tensor:
     """Inner products of all channels of a sample, rows at length 1, shape [batch, channels, channels]."""
     maps = full_precision(hide_masked(features, mask)).flatten(start_dim=2)
-    return unit(inner(maps, maps))
+    return unit(dot_products(maps, maps))
 
 
 def check_normalization(normalization: Normalization) -> Normalization:
@@ -123,6 +124,11 @@ class ICKD(Loss):
     """`ickd` as a module; see there for shapes, units and sources.
 
     Learns, when both channel counts are given, the student's projection to the teacher's channels.
+
+    Args:
+        student_channels: of the student's map. None, together with teacher_channels, learns no projection;
+            ConfigError if only one of the two is given.
+        teacher_channels: of the teacher's map, or None.
     """
 
     facts = Facts(

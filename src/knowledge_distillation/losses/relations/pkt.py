@@ -14,12 +14,12 @@ from knowledge_distillation.losses.reduction import Reduction, reduce
 from knowledge_distillation.losses.relations.samples import (
     chosen,
     counted_samples,
-    inner,
     number,
     pairs,
     sample_vectors,
     without_self,
 )
+from knowledge_distillation.losses.vectors import dot_products
 
 Variant = Literal["paper", "code"]
 # the authors' guard against empty vectors and zero probabilities
@@ -85,7 +85,7 @@ def neighbours(rows: Tensor, allowed: Tensor, inside: float) -> Tensor:
     squares = rows.square().sum(dim=1, keepdim=True)
     zero = squares == 0
     directions = (rows / (squares.masked_fill(zero, 1.0).sqrt() + SMALL)).masked_fill(zero, 0.0)
-    kernel = chosen((inner(directions, directions) + 1.0) / 2.0 + inside, allowed)
+    kernel = chosen((dot_products(directions, directions) + 1.0) / 2.0 + inside, allowed)
     totals = kernel.sum(dim=1, keepdim=True)
     return kernel / torch.where(totals > 0, totals, torch.ones_like(totals))
 

@@ -15,13 +15,12 @@ from knowledge_distillation.losses.reduction import Reduction, reduce
 from knowledge_distillation.losses.relations.samples import (
     chosen,
     counted_samples,
-    inner,
     number,
     pairs,
     sample_vectors,
-    unit,
     without_self,
 )
+from knowledge_distillation.losses.vectors import dot_products, unit
 
 PARK = Paper(
     title="Relational Knowledge Distillation",
@@ -165,7 +164,7 @@ def rkd_angle(
 def cosines(rows: Tensor) -> Tensor:
     """Cosine of the angle at row i between rows j and k, shape [batch, batch, batch] in the order i, j, k."""
     directions = unit(rows.unsqueeze(0) - rows.unsqueeze(1))
-    return inner(directions, directions)
+    return dot_products(directions, directions)
 
 
 class RKDAngle(Loss):

@@ -1,4 +1,4 @@
-"""What losses between samples share: one vector a sample, safe unit lengths, and which pairs count."""
+"""What losses between samples share: one vector a sample, and which samples and pairs count."""
 
 from __future__ import annotations
 
@@ -62,19 +62,6 @@ def pairs(counted: Tensor) -> Tensor:
 def without_self(allowed: Tensor) -> Tensor:
     """The same pairs without those of a sample with itself."""
     return allowed & ~torch.eye(allowed.shape[0], dtype=torch.bool, device=allowed.device)
-
-
-def unit(rows: Tensor) -> Tensor:
-    """Vectors along the last axis at length 1; a zero vector stays zero and gets zero gradient."""
-    squares = rows.square().sum(dim=-1, keepdim=True)
-    zero = squares == 0
-    return (rows / squares.masked_fill(zero, 1.0).sqrt()).masked_fill(zero, 0.0)
-
-
-def inner(first: Tensor, second: Tensor) -> Tensor:
-    """Inner products of all rows of both, in the inputs' precision also where autocast would halve it."""
-    with torch.autocast(first.device.type, enabled=False):
-        return first @ second.mT
 
 
 def chosen(values: Tensor, allowed: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.relations.samples import counted_samples, inner, number, sample_vectors, unit
+from knowledge_distillation.losses.relations.samples import counted_samples, number, sample_vectors
+from knowledge_distillation.losses.vectors import dot_products, unit
 
 
 def sp(
@@ -43,7 +44,7 @@ def sp(
     Reference: Tung, Mori (2019), section 3, eq. 1-4, arXiv:1907.09682.
     """
     student, teacher = sample_vectors(student_features, teacher_features, mask)
-    gaps = (unit(inner(student, student)) - unit(inner(teacher, teacher))).square()
+    gaps = (unit(dot_products(student, student)) - unit(dot_products(teacher, teacher))).square()
     # a masked row and column of both matrices is 0, and so is its gap
     values = gaps.sum(dim=1) / number(counted_samples(student, mask))
     return reduce(values, mask=mask, reduction=reduction)

@@ -17,7 +17,8 @@ from knowledge_distillation.losses.inputs import (
 )
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.relations.samples import chosen, counted_samples, inner, number, unit
+from knowledge_distillation.losses.relations.samples import chosen, counted_samples, number
+from knowledge_distillation.losses.vectors import dot_products, unit
 
 
 def sskd(
@@ -86,7 +87,7 @@ def sskd(
 def similarities(features: Tensor) -> Tensor:
     """Cosine of each transformed view with each untouched image, shape [batch, views - 1, batch]."""
     directions = unit(full_precision(features))
-    return inner(directions[:, 1:], directions[:, 0])
+    return dot_products(directions[:, 1:], directions[:, 0])
 
 
 def kept_rows(teacher: Tensor, counted: Tensor, keep_wrong: float) -> Tensor:
@@ -125,6 +126,10 @@ class SSKD(Loss):
     Learns, where a width is given, that side's projection head (linear, ReLU, linear). The student's trains
     with the student. The teacher's must be trained before, on `pretext` with the teacher's body frozen (60
     epochs in the paper), and stands still afterwards. Without a width the features are taken as they are.
+
+    Args:
+        student_width: width of the student's features; None builds no head on this side.
+        teacher_width: width of the teacher's features; None builds no head on this side.
     """
 
     facts = Facts(

@@ -40,9 +40,10 @@ def ctc_kd(
     model say "blank" and nothing else; choosing frames keeps them from being most of the loss.
 
     Args:
-        student_log_probs: log-probabilities or logits (they are normalised here, which leaves
-            log-probabilities as they are), shape [samples, frames, classes]. Receives gradient.
-        teacher_log_probs: same shape. Detached inside.
+        student_log_probs: logits, shape [samples, frames, classes]; they are normalised here. The
+            log-probabilities that `torch.nn.CTCLoss` takes are logits too, and normalising leaves them as they
+            are: hence the name. Receives gradient.
+        teacher_log_probs: logits of the same shape. Detached inside.
         blank: id of the blank, negative ids count from the end; 0 in PyTorch and wav2vec 2.0.
         blank_context: blank frames to keep beside each label frame, >= 0; None keeps all frames.
         remove_blank: leave the blank out on both sides.

@@ -16,7 +16,7 @@ from knowledge_distillation.losses.inputs import (
 )
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.relations.samples import unit
+from knowledge_distillation.losses.vectors import unit
 
 
 def patient(

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from knowledge_distillation.errors import ConfigError, ShapeError
-from knowledge_distillation.losses.embeddings.dot_products import dot_products
 from knowledge_distillation.losses.inputs import full_precision, hide_masked
+from knowledge_distillation.losses.vectors import dot_products
 
 
 def check_heads(name: str, heads: int) -> int:

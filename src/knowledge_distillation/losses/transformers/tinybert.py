@@ -107,7 +107,12 @@ def _chosen_layers(layers: Sequence[int] | None, *, student_layers: int, teacher
 
 
 class TinyBERT(Loss):
-    """`tinybert` as a module; see there for shapes, units and sources. Learns the shared projection W."""
+    """`tinybert` as a module; see there for shapes, units and sources. Learns the shared projection W.
+
+    Args:
+        student_width: width of the student's hidden states; 312 for the paper's four-layer student.
+        teacher_width: width of the teacher's hidden states; 768 for the paper's BERT-base.
+    """
 
     facts = Facts(
         families=("transformers",),

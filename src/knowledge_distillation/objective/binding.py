@@ -1,0 +1,190 @@
+"""A term bound to its models: its loss built, its signals resolved, and how its value is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from knowledge_distillation import projectors
+from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses import Loss, catalogue
+from knowledge_distillation.objective.term import OWN, SignalName, Term, Unbuilt, named_loss
+from knowledge_distillation.signals import Signals
+
+
+@dataclass(slots=True)
+class BoundTerm:
+    """A term of an objective, ready to be computed once `is_ready`. Make it with `bind`.
+
+    Attributes:
+        name: of the term.
+        term: as it was given.
+        loss: the loss, or an `Unbuilt` until `prepare`.
+        student, teacher: signal names or module paths; roles until the objective finds their layers.
+        projector: a module, None, or a name until `prepare`.
+        needs: keyword inputs of the loss.
+        takes_mask, uses_teacher, is_monitor, is_own: what kind of term it is.
+    """
+
+    name: str
+    term: Term
+    loss: Any
+    student: SignalName
+    teacher: SignalName
+    projector: Any
+    needs: tuple[str, ...]
+    takes_mask: bool
+    uses_teacher: bool
+    is_monitor: bool
+    is_own: bool
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nothing of it waits for the shapes of a first batch."""
+        return not isinstance(self.loss, Unbuilt) and not isinstance(self.projector, str)
+
+    def prepare(self, student: Signals, teacher: Signals | None, sizes: Mapping[str, Any]) -> None:
+        """Build what depends on shapes; arguments and errors as of `Objective.prepare`."""
+        said, taught = lookup(student, self.student, "student"), None
+        if self.uses_teacher and teacher is not None:
+            taught = lookup(teacher, self.teacher, "teacher")
+        if isinstance(self.projector, str):
+            self.projector = _built_projector(self.projector, said, taught, self.name)
+        if isinstance(self.loss, Unbuilt):
+            shapes = {"student_channels": _channels(said), "student_width": _width(said)}
+            if taught is not None:
+                shapes |= {"teacher_channels": _channels(taught), "teacher_width": _width(taught)}
+                shapes |= {"width": _width(taught)}
+            self.loss = self.loss.build({**sizes, **shapes})
+
+    def value(self, student: Signals, teacher: Signals | None, progress: float) -> Tensor:
+        """The unweighted value, a scalar; arguments and errors as of `Objective.forward`."""
+        if self.is_own:
+            value = student.loss_terms.get(each(self.student)[0])
+            if value is None:
+                raise missing_own(self, student)
+            return value if isinstance(value, Tensor) else torch.tensor(float(value))
+        if self.term.temperature is not None:
+            self.loss.temperature = self.term.temperature(progress)
+        said = lookup(student, self.student, "student")
+        taught = None
+        if self.uses_teacher:
+            if teacher is None:
+                raise ConfigError(
+                    f"Term {self.name!r} compares with a teacher, but there is none. Pass a teacher, or use the "
+                    "objective 'labels'."
+                )
+            taught = lookup(teacher, self.teacher, "teacher")
+        if self.projector is not None:
+            said, taught = _projected(self.projector, said, taught)
+        result: Tensor
+        masked = self.takes_mask and student.mask is not None
+        if not masked and not self.needs:
+            result = self.loss(said, taught)
+            return result
+        keywords = {need: _needed(need, student, self.name) for need in self.needs}
+        if masked:
+            keywords["mask"] = student.mask
+        result = self.loss(said, taught, **keywords)
+        return result
+
+
+def bind(name: str, term: Term) -> BoundTerm:
+    """Resolve a term as far as it can be without a batch.
+
+    Raises:
+        ConfigError: if the projector's name is unknown, or a temperature is scheduled that the loss does not have.
+    """
+    loss: Any = term.loss
+    is_own = isinstance(loss, str) and loss == OWN
+    if isinstance(term.projector, str) and term.projector not in projectors.NAMES:
+        raise ConfigError(f"There is no projector {term.projector!r}. {nearest(term.projector, projectors.NAMES)}")
+    if isinstance(loss, str) and not is_own:
+        loss = named_loss(loss, {})
+    facts = catalogue()[loss.name].facts if isinstance(loss, Unbuilt) else getattr(loss, "facts", None)
+    if term.temperature is not None and not (is_own or isinstance(loss, Unbuilt) or hasattr(loss, "temperature")):
+        raise ConfigError(f"Term {name!r} schedules a temperature, and its loss has none: it would change nothing.")
+    return BoundTerm(
+        name=name,
+        term=term,
+        loss=loss,
+        student=term.student,
+        teacher=term.teacher,
+        projector=term.projector,
+        needs=tuple(facts.needs if facts else getattr(loss, "needs", ())),
+        takes_mask=isinstance(loss, (Loss, Unbuilt)),
+        uses_teacher=not is_own and (facts is None or facts.uses_teacher),
+        is_monitor=term.is_monitor,
+        is_own=is_own,
+    )
+
+
+def missing_own(bound: BoundTerm, student: Signals, others: Sequence[str] = ()) -> ConfigError:
+    """The error for an own loss term that the student did not return; `others` are further names to suggest."""
+    wanted = each(bound.student)[0]
+    return ConfigError(
+        f"Term {bound.name!r} weighs the student's own loss {wanted!r}, which the student did not return: it would "
+        f"silently count nothing. {nearest(wanted, [*student.loss_terms, *others])}"
+    )
+
+
+def each(names: SignalName) -> tuple[str, ...]:
+    """One name or several, as a tuple."""
+    return (names,) if isinstance(names, str) else names
+
+
+def lookup(signals: Signals, names: SignalName, whose: str) -> Any:
+    """The signal of this name; a list for several names, or for a signal that is itself a tuple."""
+    if names == "logits" and signals.logits is not None:
+        return signals.logits
+    if isinstance(names, str):
+        value = signals.named(names, whose=whose)
+        return list(value) if isinstance(value, tuple) else value
+    found = [signals.named(name, whose=whose) for name in names]
+    return [part for entry in found for part in (entry if isinstance(entry, (tuple, list)) else (entry,))]
+
+
+def _needed(need: str, student: Signals, term: str) -> Any:
+    value = student.labels if need == "labels" else student.extras.get(need)
+    if value is None:
+        raise ConfigError(
+            f"Term {term!r} needs {need!r}, and the batch gave none. For labels let the data loader yield "
+            "(inputs, labels) or a dict with 'labels'; other inputs come from the adapter's `extras`. "
+            "Without labels, use an objective of teacher terms only."
+        )
+    return value
+
+
+def _channels(features: Any) -> Any:
+    """The channels of a map [N, C, H, W] or the width of vectors [..., D]; a list for several features."""
+    if isinstance(features, list):
+        return [_channels(feature) for feature in features]
+    return features.shape[1] if features.dim() == 4 else features.shape[-1]
+
+
+def _width(features: Any) -> Any:
+    """The width of vectors; of several features, the first one's (a list may go on with attention scores)."""
+    return _channels(features[0] if isinstance(features, list) else features)
+
+
+def _built_projector(name: str, said: Any, taught: Any, term: str) -> nn.Module:
+    if taught is None:
+        raise ConfigError(f"Term {term!r} has a projector but no teacher signal to project to.")
+    if not isinstance(said, list):
+        return projectors.build(name, said, taught)
+    if not isinstance(taught, list) or len(said) != len(taught):
+        raise ConfigError(f"Term {term!r} compares {len(said)} student layers with {len(taught)} of the teacher.")
+    return nn.ModuleList(projectors.build(name, *pair) for pair in zip(said, taught, strict=True))
+
+
+def _projected(projector: Any, said: Any, taught: Any) -> tuple[Any, Any]:
+    if isinstance(projector, nn.ModuleList):
+        pairs = [_projected(part, *pair) for part, pair in zip(projector, zip(said, taught, strict=True), strict=True)]
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    if isinstance(projector, projectors.Projector):
+        return projector(said), projector.target(taught)
+    return projector(said), taught
