@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         objective,
         projectors,
         signals,
+        students,
         teachers,
         training,
     )
@@ -32,7 +33,18 @@ _NAMES = {
     "Signals": "signals",
     "DistillationError": "errors",
 }
-_ROOMS = ("capture", "errors", "evaluation", "losses", "objective", "projectors", "signals", "teachers", "training")
+_ROOMS = (
+    "capture",
+    "errors",
+    "evaluation",
+    "losses",
+    "objective",
+    "projectors",
+    "signals",
+    "students",
+    "teachers",
+    "training",
+)
 __all__ = sorted([*_NAMES, *_ROOMS])
 
 

@@ -19,7 +19,6 @@ from scipy import stats
 
 from knowledge_distillation.domains.vision import digits, digits_cnn, image_mlp
 
-pytestmark = pytest.mark.slow
 SOURCE = Path(__file__).parents[2] / "src"
 
 

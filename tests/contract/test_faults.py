@@ -1,4 +1,4 @@
-"""The original's faults B1 to B13, B18, B20 and B22 to B24: each test fails on its behaviour."""
+"""The original's faults B1 to B13, B18 to B20 and B22 to B24: each test fails on its behaviour."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from knowledge_distillation.kd_training import KnowledgeDistillationTraining, Kn
 from knowledge_distillation.losses import KD
 from knowledge_distillation.run import distill
 from knowledge_distillation.signals import Signals
+from knowledge_distillation.students import keep_layers
 from knowledge_distillation.training import tracking
 from knowledge_distillation.training.module import DistillationModule
 from tests.contract.comet import FakeComet
@@ -395,6 +396,34 @@ def test_b18_comets_own_failure_does_not_show_the_key(
         training(log_to_comet=True, comet_info_path=str(comet_file))
     behind: list[BaseException | None] = [caught.value, caught.value.__cause__, caught.value.__context__]
     assert not [error for error in behind if error is not None and "secret-key" in str(error)]
+
+
+class Deep(nn.Module):
+    """Twelve repeated layers, each of which names itself in its bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(12))
+        for number, layer in enumerate(self.layers):
+            nn.init.constant_(layer.bias, number)
+
+
+def test_b19_every_k_spreads_over_the_whole_stack() -> None:
+    """The original took 0, 2, 4, 6, 8 of twelve: the upper third of the teacher was never in the student."""
+    student = keep_layers(Deep(), 5, "every_k")
+    assert [int(layer.bias[0]) for layer in student.layers] == [0, 2, 4, 7, 9]
+
+
+def test_b19_the_last_layer_can_be_kept() -> None:
+    """The original had no rule for a student that needs what its teacher's last layer does."""
+    student = keep_layers(Deep(), 5, "spread")
+    assert [int(layer.bias[0]) for layer in (student.layers[0], student.layers[-1])] == [0, 11]
+
+
+def test_b19_a_student_deeper_than_its_teacher_is_refused() -> None:
+    """The original went on with negative indices, or failed in `range`."""
+    with pytest.raises(ConfigError, match=r"from 1 to 12.*got 13"):
+        keep_layers(Deep(), 13)
 
 
 def test_b20_a_student_built_by_the_constructor_is_seeded() -> None:

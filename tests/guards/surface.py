@@ -16,6 +16,7 @@ MODULES = (
     "knowledge_distillation.capture",
     "knowledge_distillation.objective",
     "knowledge_distillation.teachers",
+    "knowledge_distillation.students",
     "knowledge_distillation.kd_training",
 )
 

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -24,7 +22,6 @@ def test_blocks_are_found_in_markdown() -> None:
     ]
 
 
-@pytest.mark.slow
 def test_the_readmes_python_runs_from_top_to_bottom(tmp_path: Path) -> None:
     """Otherwise a reader's first contact with the project is a traceback."""
     assert BLOCKS
