@@ -2,8 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCHMARKS := $(filter-out __init__ __main__ report quality,$(basename $(notdir $(wildcard benchmarks/*.py))))
+QUALITY := quality --parallel 2 --learning-rate 0.05
 
-.PHONY: demo test test-all check docs clean
+.PHONY: demo test test-all check docs bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/kd demo
@@ -24,6 +26,19 @@ check: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/mkdocs serve
 
+# Everything that the results page shows, on this machine; about an hour on two cores that do nothing else. A benchmark
+# that is skipped here, for want of a GPU, leaves the figures of the machine that ran it.
+bench: $(VENV)/.bench
+	for name in $(BENCHMARKS); do $(MAKE) --no-print-directory bench-$$name || exit 1; done
+	$(BIN)/python -m benchmarks $(QUALITY) --json > $(VENV)/quality.json
+	tail -n 1 $(VENV)/quality.json | $(BIN)/python -m json.tool --indent 1 - docs/results/quality_fashion_mnist_cpu.json
+	$(BIN)/python -m docs.generate.plots
+
+bench-%: $(VENV)/.bench
+	$(BIN)/python -m benchmarks $* --json > $(VENV)/$*.json
+	tail -n 1 $(VENV)/$*.json | grep -q '"skipped"' || \
+	  tail -n 1 $(VENV)/$*.json | $(BIN)/python -m json.tool --indent 1 - docs/results/$*.json
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -35,6 +50,10 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml
 $(INSTALLED): $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(VENV)/.core $@
+
+$(VENV)/.bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) site build dist

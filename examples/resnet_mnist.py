@@ -54,12 +54,14 @@ class InferencePipeline:
 
 def train_teacher(teacher: DemoModel, data: Data, epochs: int, device: str) -> None:
     optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * len(data.train))
     teacher.to(device).train()
     for _ in range(epochs):
         for images, labels in data.train:
             optimizer.zero_grad()
             nn.functional.cross_entropy(teacher(images.to(device))["logits"], labels.to(device)).backward()
             optimizer.step()
+            schedule.step()
 
 
 def main() -> None:
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="the shipped digits and shallow ResNets, for CI")
     options = parser.parse_args()
 
+    torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if options.small:
         data = digits(batch_size=64)

@@ -92,7 +92,7 @@ def loss_page(entry: Entry) -> str:
         families=", ".join(FAMILIES[family].lower() for family in facts.families),
         paper=_paper(facts.paper),
         signal=escaped(facts.signal),
-        needs=", ".join(f"`{need}`" for need in facts.needs) or "nothing",
+        needs=_needs(facts),
         same_classes="yes" if facts.same_classes else "no",
         learns=escaped(facts.learns) or "nothing",
         when=escaped(_sentence(doc.text("When")), links),
@@ -174,6 +174,11 @@ def _exceptions(facts: Facts) -> str:
     if not rows:
         return "No law is excepted."
     return "Laws that do not apply, and why:\n\n" + table(("Law", "Reason"), rows)
+
+
+def _needs(facts: Facts) -> str:
+    needs = ", ".join(f"`{need}`" for need in facts.needs) or "nothing"
+    return needs + "".join(f"; takes `{name}` where the signals have it" for name in facts.takes)
 
 
 def short_paper(paper: Paper | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from docs.generate import docstrings
@@ -12,26 +13,48 @@ from docs.generate.markdown import code, escaped, table
 from docs.generate.signatures import default
 from knowledge_distillation.losses import catalogue
 from knowledge_distillation.losses.catalogue import Entry
+from knowledge_distillation.losses.facts import Paper
 from knowledge_distillation.objective.balancing import BALANCES
 from knowledge_distillation.objective.layers import ROLES
-from knowledge_distillation.objective.presets import PRESETS
+from knowledge_distillation.objective.presets import FAMILIES, Preset
 from knowledge_distillation.objective.schedules import SCHEDULES
-from knowledge_distillation.objective.term import Term, Unbuilt
+from knowledge_distillation.objective.term import OWN, Term, Unbuilt
 
 
 def presets() -> str:
-    """Every preset with its terms, where they look, and the paper of its method."""
-    rows = []
-    for name, make in PRESETS.items():
+    """Every preset by family: its terms, where they look, the paper of its method, and what is to be known of it."""
+    return "\n\n".join(f"## {title}\n\n{_family(family)}" for title, family in FAMILIES.items())
+
+
+def _family(family: Mapping[str, Preset]) -> str:
+    rows, notes = [], []
+    for name, make in family.items():
         terms = make()
-        entries = [entry for term in terms.values() if (entry := _entry(term))]
-        of_method = [entry for entry in entries if entry.name not in ("cross_entropy", "kd")] or entries
-        paper = next((entry.facts.paper for entry in of_method if entry.facts.paper), None)
         sides = dict.fromkeys(_side(term) for term in terms.values())
         rows.append(
-            (code(name), " + ".join(map(_weighed, terms.values())), "; ".join(map(code, sides)), short_paper(paper))
+            (
+                code(name),
+                " + ".join(map(_weighed, terms.values())),
+                "; ".join(map(code, sides)),
+                short_paper(_paper(name, terms)),
+            )
         )
-    return table(("Preset", "What is minimised", "Between", "Paper"), rows)
+        more = "" if isinstance(make, partial) else " ".join((inspect.getdoc(make) or "").split("\n\n")[1:2]).strip()
+        if more and not more.startswith("Args:"):
+            notes.append(f"- {code(name)}: {escaped(' '.join(more.split()))}")
+    return "\n\n".join(
+        filter(None, (table(("Preset", "What is minimised", "Between", "Paper"), rows), "\n".join(notes)))
+    )
+
+
+def _paper(name: str, terms: Mapping[str, Term]) -> Paper | None:
+    """The paper of the loss that the preset is named after, or of the first that is not the usual beside it."""
+    known = catalogue()
+    if name in known:
+        return known[name].facts.paper
+    entries = [entry for term in terms.values() if (entry := _entry(term))]
+    of_method = [entry for entry in entries if entry.name not in ("cross_entropy", "kd")] or entries
+    return next((entry.facts.paper for entry in of_method if entry.facts.paper), None)
 
 
 def roles() -> str:
@@ -52,10 +75,21 @@ def balances() -> str:
 
 
 def _weighed(term: Term) -> str:
+    if term.loss == OWN:
+        return "the student's own losses"
     entry = _entry(term)
     name = f"[`{entry.name}`](losses/{entry.name}.md)" if entry else code(getattr(term.loss, "__name__", term.loss))
     told = ", ".join(f"{key}={default(value)}" for key, value in _own_settings(term, entry).items())
-    notes = ", ".join(filter(None, (code(told) if told else "", "with a schedule" if term.schedule else "")))
+    notes = ", ".join(
+        filter(
+            None,
+            (
+                code(told) if told else "",
+                "with a schedule" if term.schedule else "",
+                term.views and f"{term.views} views",
+            ),
+        )
+    )
     return f"{round(term.weight, 10):g} x {name}" + (f" ({notes})" if notes else "")
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import knowledge_distillation as kd
-from docs.generate import docstrings, presets, recipe_tables
+from docs.generate import cached, docstrings, measured, presets, recipe_tables
 from docs.generate.markdown import code, escaped, table
 from docs.generate.original import original_arguments
 from docs.generate.signatures import default, signature
@@ -134,4 +134,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "term-arguments": lambda: described(kd.Term, "Args", "Field"),
     "signals-fields": lambda: described(kd.Signals, "Attributes", "Field"),
     "original-arguments": original_arguments,
+    "cache": cached.losses,
+    "cache-io": cached.speeds,
+    "cached-teacher": cached.steps,
+    **measured.TABLES,
 }

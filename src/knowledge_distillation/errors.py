@@ -34,6 +34,14 @@ class CheckpointError(DistillationError):
     """A checkpoint is missing, damaged, or belongs to another model."""
 
 
+class CacheError(DistillationError):
+    """A teacher cache is missing, damaged, unfinished, or belongs to another teacher or other data."""
+
+
+class TeacherError(DistillationError, RuntimeError):
+    """A teacher outside this process did not answer, or answered what cannot be taught."""
+
+
 class MissingExtraError(DistillationError, ImportError):
     """A feature needs an optional package that is not installed."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import nn
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.teachers import Teacher
 from knowledge_distillation.training.fitting import check_checkpoint, fit
-from knowledge_distillation.training.loaders import loader_length, one_loader
+from knowledge_distillation.training.loaders import loader_for, loader_length
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
@@ -33,7 +33,8 @@ class Run:
     """What one training left behind.
 
     Attributes:
-        student: the very module that was passed in, trained, on the device it trained on.
+        student: the very module that was passed in, trained, on the device it trained on; inside a module that answers
+            through it where the objective leaves parts in the student for good, as "simkd" does.
         scores: validation loader name -> the student's score after the last epoch.
         directory: holds recipe.yaml, environment.json, metrics.csv, checkpoints/ and student.safetensors.
         module: the Lightning module, with the objective and its learned parts.
@@ -64,6 +65,7 @@ def distill(
     resume: str | Path | None = None,
     seed: int = 0,
     track: Sequence[str] = (),
+    speed: str | Mapping[str, Any] = "off",
     trainer: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train the student to do what the teacher does, and write the run to a directory.
@@ -86,6 +88,8 @@ def distill(
         resume: None for a fresh run, "auto" for the directory's last checkpoint, or a checkpoint's path.
         seed: seeds Python, NumPy and torch, and the loaders' workers.
         track: trackers besides the CSV file: "tensorboard", "comet", "wandb", "mlflow".
+        speed: "off" changes nothing; "auto" tries faster settings on the first batch, keeps those that give the same
+            loss, and prints which; a mapping sets them, such as {"channels_last": True}; see `training.speed.Settings`.
         trainer: any argument of `lightning.Trainer`: accelerator, devices, strategy, precision,
             accumulate_grad_batches, gradient_clip_val, ...
 
@@ -110,6 +114,7 @@ def distill(
         temperature=temperature,
         val_loaders=val_loaders,
         pipeline=pipeline,
+        speed=speed,
     )
     run_directory = open_directory(directory, resume)
     checkpoint = checkpoint_to_resume(run_directory, resume)
@@ -137,6 +142,7 @@ def distill(
             "adapter": plain(adapter),
             "temperature": temperature,
             "seed": seed,
+            "speed": plain(speed),
             "trainer": {key: plain(value) for key, value in (trainer or {}).items()},
         },
         "teacher": plain(teacher),
@@ -145,16 +151,17 @@ def distill(
     if engine.is_global_zero:
         (run_directory / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     started = time.monotonic()
-    fit(engine, module, one_loader(train_loader), checkpoint)
+    fit(engine, module, loader_for(module.teacher, train_loader), checkpoint)
     if engine.is_global_zero:
-        save_model(module.student_model, str(run_directory / "student.safetensors"))
+        save_model(module.finished_student, str(run_directory / "student.safetensors"))
         environment = {
             **environment_facts(),
             "seed": seed,
             "teacher": None if module.teacher is None else module.teacher.fingerprint,
             "seconds": round(time.monotonic() - started, 3),
             "scores": module.scores,
+            "speed": asdict(module.speed.chosen),
             "interrupted": engine.interrupted,
         }
         (run_directory / "environment.json").write_text(json.dumps(environment, indent=2), encoding="utf-8")
-    return Run(student=module.student_model, scores=dict(module.scores), directory=run_directory, module=module)
+    return Run(student=module.finished_student, scores=dict(module.scores), directory=run_directory, module=module)

@@ -26,7 +26,8 @@ class Signals:
     """What a model says about one batch. Frozen; tensors keep their graph.
 
     Attributes:
-        logits: unnormalised scores, classes on the last axis, shape [*batch, classes].
+        logits: unnormalised scores, classes on the last axis, shape [*batch, classes]; of a sparse teacher a
+            `losses.TopK`.
         log_probs: log-probabilities at the temperature the adapter was given, same shape.
         features: what was read inside the model, by module path or by the adapter's own names.
         loss_terms: scalar losses that the model computed itself, by name.
@@ -35,7 +36,7 @@ class Signals:
         extras: further inputs of losses, by the name in `Facts.needs` (boxes, sample index, ...).
     """
 
-    logits: Tensor | None = None
+    logits: Any = None
     log_probs: Tensor | None = None
     features: Mapping[str, Any] = field(default_factory=_empty)
     loss_terms: Mapping[str, Any] = field(default_factory=_empty)

@@ -40,7 +40,7 @@ NAMES = {
     "models": models,
     "data": data_sets,
     "trackers": lambda: TRACKERS,
-    "adapters": lambda: ["auto", "original"],
+    "adapters": lambda: ["auto", "original", "two_tokenizers", "response_pairs"],
 }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.capture.paths import modules_by_path, resolve
@@ -15,6 +16,7 @@ from knowledge_distillation.errors import CaptureError, nearest
 from knowledge_distillation.signals import OUTPUTS, Signals
 
 INPUT = "input:"
+WEIGHT = "weight:"
 
 
 class Reader:
@@ -25,7 +27,7 @@ class Reader:
         adapter: (model, batch, temperature) -> Signals.
         temperature: handed to the adapter.
         wanted: names of signals: "logits", "log_probs", features that the adapter gives, or module paths, which
-            are tapped: "layer3.1" is what the module gives, "input:fc" what it receives.
+            are tapped: "layer3.1" is what the module gives, "input:fc" what it receives, "weight:fc" its weight.
         whose: "student" or "teacher", for messages.
         stop_early: end the forward after the last wanted module when nothing else is wanted; for a model whose
             later modules need not run.
@@ -46,28 +48,30 @@ class Reader:
         self.temperature = temperature
         self.wanted = tuple(wanted)
         self.whose = whose
+        known = modules_by_path(model)
         paths = [name for name in self.wanted if name not in OUTPUTS and _is_path(model, name)]
-        inputs = [name for name in paths if name.startswith(INPUT)]
-        outputs = [name for name in paths if not name.startswith(INPUT)]
-        self._stops = stop_early and bool(outputs) and len(outputs) == len(self.wanted)
+        self._weights = {name: known[_bare(name)] for name in paths if name.startswith(WEIGHT)}
+        inputs = [_bare(name) for name in paths if name.startswith(INPUT)]
+        outputs = [name for name in paths if not name.startswith((INPUT, WEIGHT))]
+        self._stops = stop_early and bool(outputs) and len(outputs) + len(self._weights) == len(self.wanted)
         self._taps = Taps(model, outputs, keep="forward", until_last_tap=self._stops) if outputs else None
-        self._inputs = (
-            Taps(model, [name.removeprefix(INPUT) for name in inputs], "input", keep="forward") if inputs else None
-        )
+        # An in-place activation writes over what it received, so that a copy must be kept.
+        kinds = {clone: [path for path in inputs if _in_place(known, path) == clone] for clone in (False, True)}
+        self._inputs = [
+            Taps(model, some, "input", keep="forward", clone=clone) for clone, some in kinds.items() if some
+        ]
         self._checked = False
 
     def attach(self) -> None:
         """Put the hooks on the model."""
-        for taps in (self._taps, self._inputs):
-            if taps is not None:
-                taps.attach()
+        for taps in filter(None, (self._taps, *self._inputs)):
+            taps.attach()
 
     def detach(self) -> None:
         """Take the hooks off and let go of what they read."""
-        for taps in (self._taps, self._inputs):
-            if taps is not None:
-                taps.detach()
-                taps.clear()
+        for taps in filter(None, (self._taps, *self._inputs)):
+            taps.detach()
+            taps.clear()
 
     def read(self, batch: Any) -> Signals:
         """Call the model on one batch.
@@ -83,19 +87,34 @@ class Reader:
             signals = self.adapter(self.model, batch, self.temperature)
             if self._taps is not None:
                 signals = replace(signals, features={**signals.features, **self._taps.take()})
-            if self._inputs is not None:
-                received = {INPUT + path: tensor for path, tensor in self._inputs.take().items()}
+            for taps in self._inputs:
+                received = {INPUT + path: tensor for path, tensor in taps.take().items()}
                 signals = replace(signals, features={**signals.features, **received})
+        if self._weights:
+            signals = replace(signals, features={**signals.features, **self._read_weights()})
         if not self._checked:
             self._check(signals)
         return signals
+
+    def _read_weights(self) -> dict[str, Tensor]:
+        """The weights that are wanted: with gradient for the student, without for a teacher."""
+        found = {}
+        for name, module in self._weights.items():
+            weight = getattr(module, "weight", None)
+            if not isinstance(weight, Tensor):
+                raise CaptureError(
+                    f"{name!r} names a {type(module).__name__} of the {self.whose}, which has no weight. Name a linear "
+                    "or convolutional layer."
+                )
+            found[name] = weight if torch.is_grad_enabled() else weight.detach()
+        return found
 
     def _check(self, signals: Signals) -> None:
         given = [*(name for name in OUTPUTS if getattr(signals, name) is not None), *signals.features]
         for name in self.wanted:
             if name not in given:
-                if name.removeprefix(INPUT) in modules_by_path(self.model):
-                    resolve(self.model, [name.removeprefix(INPUT)])  # says why this module cannot be tapped
+                if _bare(name) in modules_by_path(self.model):
+                    resolve(self.model, [_bare(name)])  # says why this module cannot be tapped
                 known = [*given, *filter(None, modules_by_path(self.model))]
                 raise CaptureError(
                     f"A term compares the {self.whose}'s {name!r}, which is neither a module of "
@@ -106,7 +125,15 @@ class Reader:
 
 def _is_path(model: nn.Module, name: str) -> bool:
     try:
-        resolve(model, [name.removeprefix(INPUT)])
+        resolve(model, [_bare(name)])
     except CaptureError:
         return False
     return True
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix(INPUT).removeprefix(WEIGHT)
+
+
+def _in_place(known: Mapping[str, nn.Module], path: str) -> bool:
+    return bool(getattr(known.get(path), "inplace", False))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "demo": "teach a small model real digits and see what the teacher was worth",
     "train": "train a student as a recipe says",
+    "cache": "keep a teacher's answers on the disk; inspect or verify what is kept",
     "list": "show losses, recipes, optimizers, schedules, models, data sets",
 }
 

@@ -56,6 +56,8 @@ class Facts:
     paper: Paper | None = None
     needs: tuple[str, ...] = ()
     """Keyword inputs that must come with the two signals, such as "labels"."""
+    takes: tuple[str, ...] = ()
+    """Keyword inputs that come along where the signals have them: "token_mask", "teacher_mask"."""
     same_classes: bool = False
     """Teacher and student must have the same classes (or vocabulary) in the same order."""
     uses_teacher: bool = True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,9 +11,20 @@ from torch import Tensor, nn
 
 from knowledge_distillation import projectors
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses import Loss, catalogue
-from knowledge_distillation.objective.term import OWN, SignalName, Term, Unbuilt, named_loss
+from knowledge_distillation.losses import HingeRanking, LogisticRanking, Loss, TopK, TopKKL, TopKTVD, catalogue
+from knowledge_distillation.objective.parts import PARTS
+from knowledge_distillation.objective.term import ALL, OWN, SignalName, Term, Unbuilt, missing, named_loss
 from knowledge_distillation.signals import Signals
+
+LABELS = "labels"
+"""As the teacher's signal of a term: the labels that it gives, in the place of the batch's."""
+SPARSE = {
+    "top_k_kl": TopKKL,
+    "top_k_tvd": TopKTVD,
+    "hinge_ranking": HingeRanking,
+    "logistic_ranking": LogisticRanking,
+}
+"""The losses that take a teacher of whom only the top k is known."""
 
 
 @dataclass(slots=True)
@@ -27,7 +38,9 @@ class BoundTerm:
         student, teacher: signal names or module paths; roles until the objective finds their layers.
         projector: a module, None, or a name until `prepare`.
         needs: keyword inputs of the loss.
+        takes: keyword inputs that it gets where there are any.
         takes_mask, uses_teacher, is_monitor, is_own: what kind of term it is.
+        takes_taught_labels: whether the labels that the loss needs are the teacher's.
     """
 
     name: str
@@ -37,17 +50,25 @@ class BoundTerm:
     teacher: SignalName
     projector: Any
     needs: tuple[str, ...]
+    takes: tuple[str, ...]
     takes_mask: bool
     uses_teacher: bool
     is_monitor: bool
     is_own: bool
+    takes_taught_labels: bool = False
 
     @property
     def is_ready(self) -> bool:
         """Whether nothing of it waits for the shapes of a first batch."""
         return not isinstance(self.loss, Unbuilt) and not isinstance(self.projector, str)
 
-    def prepare(self, student: Signals, teacher: Signals | None, sizes: Mapping[str, Any]) -> None:
+    def prepare(
+        self,
+        student: Signals,
+        teacher: Signals | None,
+        sizes: Mapping[str, Any],
+        part: Callable[[str, tuple[str, ...]], Any] | None = None,
+    ) -> None:
         """Build what depends on shapes; arguments and errors as of `Objective.prepare`."""
         said, taught = lookup(student, self.student, "student"), None
         if self.uses_teacher and teacher is not None:
@@ -58,16 +79,15 @@ class BoundTerm:
             shapes = {"student_channels": _channels(said), "student_width": _width(said)}
             if taught is not None:
                 shapes |= {"teacher_channels": _channels(taught), "teacher_width": _width(taught)}
-                shapes |= {"width": _width(taught)}
-            self.loss = self.loss.build({**sizes, **shapes})
+                shapes |= {"width": _width(taught), "teacher_size": _size(taught)}
+            asked = missing(self.loss.name, self.loss.settings)
+            parts = {name: part(name, each(self.teacher)) for name in asked if name in PARTS} if part else {}
+            self.loss = self.loss.build({**sizes, **shapes, **parts})
 
     def value(self, student: Signals, teacher: Signals | None, progress: float) -> Tensor:
         """The unweighted value, a scalar; arguments and errors as of `Objective.forward`."""
         if self.is_own:
-            value = student.loss_terms.get(each(self.student)[0])
-            if value is None:
-                raise missing_own(self, student)
-            return value if isinstance(value, Tensor) else torch.tensor(float(value))
+            return self._own_value(student)
         if self.term.temperature is not None:
             self.loss.temperature = self.term.temperature(progress)
         said = lookup(student, self.student, "student")
@@ -79,18 +99,41 @@ class BoundTerm:
                     "objective 'labels'."
                 )
             taught = lookup(teacher, self.teacher, "teacher")
+            if isinstance(taught, TopK):
+                self._check_takes(taught)
+        if self.takes_taught_labels:
+            student, taught = replace(student, labels=taught), None
         if self.projector is not None:
             said, taught = _projected(self.projector, said, taught)
         result: Tensor
         masked = self.takes_mask and student.mask is not None
-        if not masked and not self.needs:
+        if not masked and not self.needs and not self.takes:
             result = self.loss(said, taught)
             return result
         keywords = {need: _needed(need, student, self.name) for need in self.needs}
-        if masked:
-            keywords["mask"] = student.mask
+        if masked:  # where the loss counts whole responses, the mask of the signals is that of their tokens
+            keywords["token_mask" if "token_mask" in self.takes else "mask"] = student.mask
+        if "teacher_mask" in self.takes and teacher is not None and teacher.mask is not None:
+            keywords["teacher_mask"] = teacher.mask
+        keywords |= {name: student.extras[name] for name in self.takes if name in student.extras}
         result = self.loss(said, taught, **keywords)
         return result
+
+    def _check_takes(self, taught: TopK) -> None:
+        if isinstance(self.loss, Loss) and not isinstance(self.loss, tuple(SPARSE.values())):
+            raise ConfigError(
+                f"Term {self.name!r} compares all classes, and the teacher tells only its {taught.indices.shape[-1]} "
+                f"likeliest: the others are not known. Use a loss that takes them: {', '.join(SPARSE)}."
+            )
+
+    def _own_value(self, student: Signals) -> Tensor:
+        name = each(self.student)[0]
+        own = student.loss_terms
+        values = [own[each_name] for each_name in (own if name == ALL else (name,)) if each_name in own]
+        if not values:
+            raise missing_own(self, student)
+        tensors = [value if isinstance(value, Tensor) else torch.tensor(float(value)) for value in values]
+        return tensors[0] if len(tensors) == 1 else torch.stack(tensors).sum()
 
 
 def bind(name: str, term: Term) -> BoundTerm:
@@ -108,6 +151,8 @@ def bind(name: str, term: Term) -> BoundTerm:
     facts = catalogue()[loss.name].facts if isinstance(loss, Unbuilt) else getattr(loss, "facts", None)
     if term.temperature is not None and not (is_own or isinstance(loss, Unbuilt) or hasattr(loss, "temperature")):
         raise ConfigError(f"Term {name!r} schedules a temperature, and its loss has none: it would change nothing.")
+    needs = tuple(facts.needs if facts else getattr(loss, "needs", ()))
+    takes_taught_labels = facts is not None and not facts.uses_teacher and term.teacher == LABELS and LABELS in needs
     return BoundTerm(
         name=name,
         term=term,
@@ -115,17 +160,25 @@ def bind(name: str, term: Term) -> BoundTerm:
         student=term.student,
         teacher=term.teacher,
         projector=term.projector,
-        needs=tuple(facts.needs if facts else getattr(loss, "needs", ())),
+        needs=needs,
+        takes=facts.takes if facts else (),
         takes_mask=isinstance(loss, (Loss, Unbuilt)),
-        uses_teacher=not is_own and (facts is None or facts.uses_teacher),
+        uses_teacher=not is_own and (facts is None or facts.uses_teacher or takes_taught_labels),
         is_monitor=term.is_monitor,
         is_own=is_own,
+        takes_taught_labels=takes_taught_labels,
     )
 
 
 def missing_own(bound: BoundTerm, student: Signals, others: Sequence[str] = ()) -> ConfigError:
     """The error for an own loss term that the student did not return; `others` are further names to suggest."""
     wanted = each(bound.student)[0]
+    if wanted == ALL:
+        return ConfigError(
+            f"Term {bound.name!r} weighs the losses that the student computes itself, and it returned none, so its own "
+            'task would not be learnt. In training let its forward return a dict with "loss": a dict of name -> '
+            "scalar, or let an adapter give `loss_terms`."
+        )
     return ConfigError(
         f"Term {bound.name!r} weighs the student's own loss {wanted!r}, which the student did not return: it would "
         f"silently count nothing. {nearest(wanted, [*student.loss_terms, *others])}"
@@ -141,6 +194,8 @@ def lookup(signals: Signals, names: SignalName, whose: str) -> Any:
     """The signal of this name; a list for several names, or for a signal that is itself a tuple."""
     if names == "logits" and signals.logits is not None:
         return signals.logits
+    if names == LABELS and LABELS not in signals.features and signals.labels is not None:
+        return signals.labels
     if isinstance(names, str):
         value = signals.named(names, whose=whose)
         return list(value) if isinstance(value, tuple) else value
@@ -164,6 +219,12 @@ def _channels(features: Any) -> Any:
     if isinstance(features, list):
         return [_channels(feature) for feature in features]
     return features.shape[1] if features.dim() == 4 else features.shape[-1]
+
+
+def _size(features: Any) -> tuple[int, int] | None:
+    """Height and width of a map; None for anything else."""
+    is_map = isinstance(features, Tensor) and features.dim() == 4
+    return (features.shape[2], features.shape[3]) if is_map else None
 
 
 def _width(features: Any) -> Any:

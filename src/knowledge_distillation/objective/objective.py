@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.capture.views import of_views, rotations
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.objective.balancing import balance_named
 from knowledge_distillation.objective.binding import BoundTerm, bind, each, missing_own
-from knowledge_distillation.objective.term import SignalName, Term, term_from
+from knowledge_distillation.objective.finished import finished
+from knowledge_distillation.objective.layers import in_place_of_roles
+from knowledge_distillation.objective.term import ALL, SignalName, Term, term_from
 from knowledge_distillation.signals import Signals
 
 
@@ -43,6 +46,7 @@ class Objective(nn.Module):
         self._bound = [bind(name, term) for name, term in self.terms.items()]
         for bound in self._bound:
             self._own_parts(bound)
+        self._has_views = any(term.views for term in self.terms.values())
         self._checked = False
 
     def _own_parts(self, bound: BoundTerm) -> None:
@@ -95,17 +99,23 @@ class Objective(nn.Module):
             paths: role -> path or paths.
         """
         for bound in self._bound:
-            name = getattr(bound, side)
-            if isinstance(name, str) and name in paths:
-                setattr(bound, side, paths[name])
+            setattr(bound, side, in_place_of_roles(getattr(bound, side), paths))
 
-    def prepare(self, student: Signals, teacher: Signals | None, sizes: Mapping[str, Any]) -> None:
+    def prepare(
+        self,
+        student: Signals,
+        teacher: Signals | None,
+        sizes: Mapping[str, Any],
+        part: Callable[[str, tuple[str, ...]], Any] | None = None,
+    ) -> None:
         """Build what depends on shapes: projectors by name, and losses that need channel counts or widths.
 
         Args:
             student: signals of one example batch.
             teacher: the same of the teacher.
             sizes: further sizes by setting name, such as {"samples": 50000, "batch_size": 64}.
+            part: (setting, the term's signals of the teacher) -> what the teacher's model has for it, for settings
+                in `parts.PARTS`; None where there is no such model.
 
         Raises:
             ConfigError: if a size is not known, or the student and the teacher give different numbers of layers.
@@ -113,8 +123,19 @@ class Objective(nn.Module):
         for bound in self._bound:
             if bound.is_ready:
                 continue
-            bound.prepare(student, teacher, sizes)
+            bound.prepare(student, teacher, sizes, part)
             self._own_parts(bound)
+
+    def shown(self, batch: Any) -> Any:
+        """What both models see of a batch: the batch itself, or its views where terms read them (`Term.views`)."""
+        return rotations(batch) if self._has_views else batch
+
+    def finished(self, student: nn.Module) -> nn.Module:
+        """The student as it answers after training: itself, or with what a loss such as `SimKD` adds to it for good."""
+        for bound in self._bound:
+            if bound.is_ready and not bound.is_monitor:
+                student = finished(student, bound.loss, bound.student)
+        return student
 
     # -- the sum -----------------------------------------------------------------------------------------------------
 
@@ -138,6 +159,10 @@ class Objective(nn.Module):
         """
         if not self._checked:
             self._check_first(student)
+        seen = {"untouched": (student, teacher)}
+        if self._has_views:
+            kinds = dict.fromkeys(bound.term.views or "untouched" for bound in self._bound)
+            seen = {kind: (of_views(student, kind), teacher and of_views(teacher, kind)) for kind in kinds}
         total: Tensor | None = None
         components: dict[str, Tensor] = {}
         parts: dict[str, Tensor] = {}
@@ -145,9 +170,9 @@ class Objective(nn.Module):
             if bound.is_monitor:
                 if monitors:
                     with torch.no_grad():
-                        components[bound.name] = bound.value(student, teacher, progress)
+                        components[bound.name] = bound.value(*seen[bound.term.views or "untouched"], progress)
                 continue
-            value = bound.value(student, teacher, progress)
+            value = bound.value(*seen[bound.term.views or "untouched"], progress)
             components[bound.name] = value
             term = bound.term
             weight = term.weight if term.schedule is None else term.weight * term.schedule(progress)
@@ -175,6 +200,7 @@ class Objective(nn.Module):
                 "first batch; in your own loop call objective.find_layers and objective.prepare first."
             )
         for bound in self._bound:
-            if bound.is_own and each(bound.student)[0] not in student.loss_terms:
+            names = student.loss_terms if each(bound.student)[0] != ALL or not student.loss_terms else (ALL,)
+            if bound.is_own and each(bound.student)[0] not in names:
                 raise missing_own(bound, student, [other.name for other in self._bound if not other.is_own])
         self._checked = True

@@ -6,15 +6,20 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
+from knowledge_distillation.capture.views import Views
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses import Loss, catalogue, loss_named
 from knowledge_distillation.objective.schedules import Schedule, schedule_from
 
 OWN = "own"
+ALL = "*"
+"""As the student's signal of an own term: every loss that the student returned."""
+AUTO = "auto"
+"""As a setting of a named loss: to be read from the models and the first batch."""
 SignalName = str | tuple[str, ...]
 
 
@@ -24,16 +29,19 @@ class Term:
 
     Args:
         loss: a `Loss`, any callable (student, teacher) -> scalar, a catalogue name such as "kd", or "own":
-            the student's own loss term, named by `student`. Sizes that a named loss needs (channels, widths) are
-            read from the first batch.
+            the student's own loss term, named by `student`, or all of them with student="*". Sizes that a named loss
+            needs (channels, widths) are read from the first batch, and so is a setting with the value "auto".
         weight: factor of the term, >= 0; 0 makes it a monitor: computed without gradient and logged only.
-        student: a signal or module path of the student ("logits", "layer3.1", "input:fc"), several as a tuple, or
-            "@stages", "@last" or "@embedding", which are looked up in the model.
+        student: a signal or module path of the student ("logits", "layer3.1", "input:fc", "weight:fc"), several as a
+            tuple, or a role such as "@stages" or "@embedding", which is looked up in the model.
         teacher: the same for the teacher.
         projector: makes the student's signal comparable with the teacher's: a module, a name such as "linear",
             or "auto" (chosen from the shapes of the first batch). Trained with the student.
         schedule: progress from 0 to 1 -> factor on the weight.
         temperature: progress from 0 to 1 -> the loss's temperature, where the loss has one.
+        views: "untouched", "transformed" or "all": both models see each picture turned by 0, 90, 180 and 270 degrees,
+            and this term reads the first one, the others, or all as [samples, 4, ...]. Terms of the same objective
+            that do not say read the first one.
 
     Raises:
         ConfigError: if the weight is not a finite number >= 0, or the loss is no loss.
@@ -46,6 +54,7 @@ class Term:
     projector: str | nn.Module | None = None
     schedule: Schedule | None = None
     temperature: Schedule | None = None
+    views: Views | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.weight, bool) or not isinstance(self.weight, (int, float)) or not math.isfinite(self.weight):
@@ -60,6 +69,8 @@ class Term:
                     f"A term's {kind} must be a function of progress from 0 to 1, got {getattr(self, kind)!r}. A fixed "
                     "number belongs in the weight or in the loss."
                 )
+        if self.views is not None and self.views not in get_args(Views):
+            raise ConfigError(f"A term's views must be one of {get_args(Views)}, got {self.views!r}.")
         if isinstance(self.loss, str):
             if self.loss != OWN and self.loss not in catalogue():
                 raise ConfigError(f"There is no loss named {self.loss!r}. {nearest(self.loss, [OWN, *catalogue()])}")
@@ -90,17 +101,21 @@ class Unbuilt:
         needed = missing(self.name, self.settings)
         lacking = [name for name in needed if name not in sizes]
         if lacking:
-            raise ConfigError(f"The loss {self.name!r} needs {lacking}, which cannot be read from a batch. Set them.")
-        return loss_named(self.name, **self.settings, **{name: sizes[name] for name in needed})
+            raise ConfigError(
+                f"The loss {self.name!r} needs {lacking}, which cannot be read from the models or a batch. Set them: "
+                f"objective={{{self.name!r}: {{{', '.join(f'{name!r}: ...' for name in lacking)}}}}}."
+            )
+        return loss_named(self.name, **{**self.settings, **{name: sizes[name] for name in needed}})
 
 
 def missing(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """Settings that the named loss requires and does not have yet."""
+    """Settings that the named loss requires and does not have yet, and those that are "auto"."""
     parameters = inspect.signature(catalogue()[name].module).parameters.values()
     required = [
         p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
-    return [parameter for parameter in required if parameter not in settings]
+    asked = [setting for setting, value in settings.items() if isinstance(value, str) and value == AUTO]
+    return [*(parameter for parameter in required if parameter not in settings), *asked]
 
 
 def named_loss(name: str, settings: Mapping[str, Any]) -> Loss | Unbuilt:

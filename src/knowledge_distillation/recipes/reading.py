@@ -20,8 +20,9 @@ TRAINER_KEYS = (
 )  # fmt: skip
 TRAINING_KEYS = (
     "max_epochs", "optimizer", "learning_rate", "schedule", "warm_up_epochs", "adapter", "temperature", "seed",
-    "track", "directory", "trainer", *TRAINER_KEYS,
+    "track", "directory", "speed", "trainer", *TRAINER_KEYS,
 )  # fmt: skip
+CACHE_KEYS = ("directory", "signals", "views", "seed", "shard_bytes", "check_inputs")
 SEVERAL = ("ensemble", "confident", "routed")
 """Teachers that are made of members."""
 
@@ -40,6 +41,8 @@ class Recipe:
         training: what `distill` takes, and the commonest Trainer arguments.
         method: {"name": ..., settings} of another way than to distil once: "mutual", "born_again", "assistants",
             "data_free".
+        cache: {"directory": ...} and settings of `write_cache`; the teacher is then asked only once, and teaches from
+            what it said. Without "signals": all that the objective reads of the teacher, in float16.
         description: one line for `kd list recipes`.
     """
 
@@ -49,6 +52,7 @@ class Recipe:
     objective: Any = "kd"
     training: dict[str, Any] = field(default_factory=dict)
     method: dict[str, Any] | None = None
+    cache: dict[str, Any] | None = None
     description: str = ""
 
 
@@ -129,6 +133,8 @@ def check_recipe(content: Mapping[str, Any], source: str) -> Recipe:
         if sections.get(section) is not None:
             sections[section] = _named(sections[section], f"{source}: {section}")
     _check_training(sections["training"], TRAINING_KEYS, f"{source}: training")
+    if sections.get("cache") is not None:
+        _check_cache(sections["cache"], sections.get("teacher"), f"{source}: cache")
     _check_weights(sections["student"], f"{source}: student")
     if sections.get("teacher") is not None:
         sections["teacher"] = _check_teacher(sections["teacher"], f"{source}: teacher")
@@ -166,6 +172,16 @@ def _check_training(training: Any, known: Iterable[str], source: str) -> None:
     for key in ("trainer", "data"):
         if not isinstance(training.get(key) or {}, Mapping):
             raise ConfigError(f"{source}.{key} must be a mapping, got {training[key]!r}.")
+
+
+def _check_cache(cache: Any, teacher: Any, source: str) -> None:
+    if not isinstance(cache, dict) or not isinstance(cache.get("directory"), str):
+        raise ConfigError(
+            f"{source} must be a mapping with 'directory', where the teacher's answers are kept; got {cache!r}."
+        )
+    _known(cache, CACHE_KEYS, source)
+    if teacher is None:
+        raise ConfigError(f"{source} keeps a teacher's answers, and the recipe has no teacher section.")
 
 
 def _check_weights(model: Mapping[str, Any], source: str) -> None:

@@ -20,14 +20,18 @@ from knowledge_distillation.domains.catalogue import build_data, build_model
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.objective import as_objective
+from knowledge_distillation.recipes.caching import cache_directory, cached, write_recipe_cache
 from knowledge_distillation.recipes.methods import Job, check_method, run_method
 from knowledge_distillation.recipes.reading import SEVERAL, TRAINER_KEYS, Recipe
 from knowledge_distillation.recipes.sources import make_teacher
 from knowledge_distillation.run import Run, distill
+from knowledge_distillation.teachers import Teacher
+from knowledge_distillation.teachers.cache.writing import Progress
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.places import next_free
 from knowledge_distillation.training.run_directory import open_directory
 from knowledge_distillation.training.schedules import check_schedule
+from knowledge_distillation.training.speed import check_speed
 from knowledge_distillation.ways.stages import finished, how_to_continue
 
 logger = logging.getLogger(__name__)
@@ -56,20 +60,14 @@ def run_recipe(
     training = dict(recipe.training)
     named = training.pop("directory", None)
     home = Path(directory or named or next_free(Path("runs"), "run-{:03d}"))
-    check_method(recipe)
-    as_objective(recipe.objective)
-    for plan in (training, *_plans(recipe.teacher or {})):
-        check_optimizer(plan.get("optimizer", "adamw"))
-        check_schedule(plan.get("schedule", ""))
-    data = _data(recipe.data, extra)
-    torch.manual_seed(training.get("seed", 0))
-    student = _model(recipe.student, data, extra)
+    data, student = _begin(recipe, extra)
     if not resume:
         open_directory(home, None)
     teacher = None
     if recipe.teacher is not None:
-        one = partial(_teacher, recipe=recipe, data=data, extra=extra, home=home, resume=resume)
-        teacher = make_teacher(recipe, recipe.teacher, student, one, extra)
+        teacher = _any_teacher(recipe, student, data, extra, home, resume)
+        if recipe.cache is not None:
+            teacher = cached(recipe, teacher, data.train)
     run = run_method(
         Job(
             recipe=recipe,
@@ -80,11 +78,32 @@ def run_recipe(
             arguments={"objective": recipe.objective, "directory": home, "resume": resume, **_arguments(training)},
         )
     )
-    sections = ("description", "method", "teacher", "student", "data", "objective", "training")
-    resolved = {name: getattr(recipe, name) for name in sections if name != "method" or recipe.method}
+    sections = ("description", "method", "teacher", "cache", "student", "data", "objective", "training")
+    resolved = {
+        name: getattr(recipe, name) for name in sections if name not in ("method", "cache") or getattr(recipe, name)
+    }
     if run.module.trainer.is_global_zero:
         (home / "recipe.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
     return run
+
+
+def cache_recipe(
+    recipe: Recipe, *, own: Mapping[str, Any] | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Write the teacher cache of a recipe, and train the teacher before where the recipe says so.
+
+    Args:
+        recipe: with a teacher and a cache section.
+        own: as of `run_recipe`.
+        progress: as of `write_cache`.
+
+    Returns:
+        The cache's manifest.
+    """
+    home = cache_directory(recipe)
+    data, student = _begin(recipe, own or {})
+    teacher = _any_teacher(recipe, student, data, own or {}, home, None)
+    return write_recipe_cache(recipe, teacher, data.train, progress)
 
 
 def own_names(file: str | Path) -> dict[str, Any]:
@@ -108,6 +127,30 @@ def own_names(file: str | Path) -> dict[str, Any]:
     except Exception as error:
         raise ConfigError(f"--module {path} failed: {type(error).__name__}: {error}") from error
     return {name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
+
+
+def _begin(recipe: Recipe, extra: Mapping[str, Any]) -> tuple[Data, nn.Module]:
+    """Check what can be checked before anything is trained; then the data and the untrained student."""
+    check_method(recipe)
+    as_objective(recipe.objective)
+    for plan in (recipe.training, *_plans(recipe.teacher or {})):
+        check_optimizer(plan.get("optimizer", "adamw"))
+        check_schedule(plan.get("schedule", ""))
+        check_speed(plan.get("speed", "off"))
+    data = _data(recipe.data, extra)
+    torch.manual_seed(recipe.training.get("seed", 0))
+    return data, _model(recipe.student, data, extra)
+
+
+def _any_teacher(
+    recipe: Recipe, student: nn.Module, data: Data, extra: Mapping[str, Any], home: Path, resume: str | None
+) -> Teacher | nn.Module:
+    if recipe.teacher is None:  # check_recipe asks for one where there is a cache
+        raise AssertionError("a recipe without a teacher has none to make")
+    if recipe.cache is not None:
+        home, resume = cache_directory(recipe), "auto"  # one teacher for all runs that learn from this cache
+    one = partial(_teacher, recipe=recipe, data=data, extra=extra, home=home, resume=resume)
+    return make_teacher(recipe, recipe.teacher, student, one, extra)
 
 
 def _plans(teacher: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""The teacher of a recipe: one model, several as one, or one made of the student."""
+"""The teacher of a recipe: one model, several as one, one made of the student, or one outside the process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.recipes.reading import Recipe
 from knowledge_distillation.recipes.settings import check_settings
 from knowledge_distillation.teachers import (
+    BlackBoxTeacher,
     ByLabel,
     ConfidentTeacher,
     EMATeacher,
     EnsembleTeacher,
     RoutedTeacher,
     SelfTeacher,
+    ServedTeacher,
     Teacher,
 )
 
@@ -30,6 +32,8 @@ SOURCES: Mapping[str, Callable[..., Teacher]] = {
     "routed": RoutedTeacher,
     "ema": EMATeacher,
     "self": SelfTeacher,
+    "served": ServedTeacher,
+    "black_box": BlackBoxTeacher,
 }
 
 
@@ -61,6 +65,10 @@ def make_teacher(
     check_settings("teacher", name, SOURCES[name], settings, "self teachers student adapter")
     if name == "self":
         return SelfTeacher(**settings)
+    if name == "served":
+        return _served(settings)
+    if name == "black_box":
+        return BlackBoxTeacher(_answer(settings.pop("answer", None), extra), **settings)
     adapters = adapter_pair(recipe.training.get("adapter", "auto"))
     settings.setdefault("temperature", recipe.training.get("temperature", 1.0))
     if name == "ema":
@@ -80,6 +88,22 @@ def _seeded(member: Mapping[str, Any], recipe: Recipe, number: int) -> Mapping[s
         return member
     seed = recipe.training.get("seed", 0) + number
     return {**member, "train": {"seed": seed, **member["train"]}}
+
+
+def _served(settings: Mapping[str, Any]) -> Teacher:
+    lacking = [key for key in ("url", "model", "vocabulary") if key not in settings]
+    if lacking:
+        raise ConfigError(f"The teacher 'served' needs {lacking}: nobody could be asked. Add them to its section.")
+    return ServedTeacher(**settings)
+
+
+def _answer(answer: Any, extra: Mapping[str, Any]) -> Any:
+    if isinstance(answer, str) and answer in extra:
+        return extra[answer]
+    raise ConfigError(
+        "A black-box teacher's answer must be the name of a function of your own --module, batch -> class ids; got "
+        f"{answer!r}. {nearest(str(answer), extra)}"
+    )
 
 
 def _route(route: Any, extra: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import Adapter, auto
 from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.capture.reader import Reader
+from knowledge_distillation.capture.valid_tokens import HeadOnValidTokens
 from knowledge_distillation.signals import Signals
 
 
@@ -33,6 +35,9 @@ class LiveTeacher:
         self._reader: Reader | None = None
         self._dtype: torch.dtype | None = None
         self._device_type = "cpu"
+        self._stand_in: nn.Module | None = None
+        self._precision: torch.dtype | None = None
+        self._head: HeadOnValidTokens | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -52,6 +57,31 @@ class LiveTeacher:
         self.model.eval()
         self._dtype = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), None)
 
+    @property
+    def voice(self) -> nn.Module:
+        """Who answers: the model, or what stands in for it."""
+        return self.model if self._stand_in is None else self._stand_in
+
+    def speak_through(self, stand_in: nn.Module | None, precision: torch.dtype | None = None) -> None:
+        """Let a copy answer in the model's place, such as one of lower precision; None for the model itself again.
+
+        Args:
+            stand_in: on the prepared device, with the model's module paths; put in eval mode.
+            precision: what its forward computes in, by autocast; None for its own.
+        """
+        if stand_in is not self._stand_in:
+            self._detach()
+        self._stand_in = stand_in.eval() if stand_in is not None else None
+        self._precision = precision
+
+    def pack(self, head: HeadOnValidTokens | None) -> None:
+        """Compute the last linear layer on valid tokens only; None for all tokens again."""
+        if self._head is not None:
+            self._head.detach()
+        self._head = head
+        if head is not None:
+            head.attach()
+
     def signals(self, batch: Any, wanted: Sequence[str] = ("logits",)) -> Signals:
         """What the model says about a batch, without gradient; ends after the last wanted module where it can.
 
@@ -66,7 +96,7 @@ class LiveTeacher:
         if reader is None or reader.wanted != wanted:
             self._detach()
             reader = self._reader = Reader(
-                self.model,
+                self.voice,
                 self.adapter,
                 temperature=self.temperature,
                 wanted=tuple(wanted),
@@ -74,7 +104,9 @@ class LiveTeacher:
                 stop_early=True,
             )
             reader.attach()
-        with torch.no_grad():
+        if self._head is not None:
+            self._head.look_at(batch)
+        with torch.no_grad(), self._autocast():
             if not torch.is_autocast_enabled(self._device_type):
                 batch = map_leaves(batch, self._in_own_precision)
             return reader.read(batch)
@@ -85,6 +117,9 @@ class LiveTeacher:
         for module, mode in self._modes:
             module.training = mode
         self._modes = []
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._precision is None else torch.autocast(self._device_type, self._precision)
 
     def _detach(self) -> None:
         if self._reader is not None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError
+from knowledge_distillation.losses import TopK
 from knowledge_distillation.signals import OUTPUTS, Signals
 from knowledge_distillation.teachers.teacher import FollowsStudent, Teacher, as_teacher
 
@@ -99,8 +100,14 @@ def logits_of(answer: Signals, place: int) -> Tensor:
     Raises:
         ModelContractError: if it gave none.
     """
+    if isinstance(answer.logits, TopK):
+        raise ModelContractError(
+            f"Teacher {place} gave only its likeliest classes, which cannot be combined with what others say. Use "
+            "a teacher that gives every class, or this one alone."
+        )
     if answer.logits is None:
         raise ModelContractError(
             f"Teacher {place} gave no logits: there is nothing to combine. Its adapter must return Signals(logits=...)."
         )
-    return answer.logits
+    logits: Tensor = answer.logits
+    return logits

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from knowledge_distillation.teachers import CachedTeacher, Teacher
+
 
 class WholeLoader:
     """One named validation loader, handed to Lightning as a loader of one batch, itself: the pipeline walks it."""
@@ -36,6 +38,13 @@ class Batches:
 def one_loader(loader: Iterable[Any] | None) -> Any:
     """The loader as it is, or a list of batches as one loader."""
     return Batches(loader) if isinstance(loader, (list, tuple)) else loader
+
+
+def loader_for(teacher: Teacher | None, loader: Iterable[Any] | None) -> Any:
+    """The loader as training walks it: that of a cached teacher brings its answers along."""
+    if isinstance(teacher, CachedTeacher) and loader is not None:
+        return teacher.loader(loader)
+    return one_loader(loader)
 
 
 def loader_length(loader: Any) -> int | None:

@@ -17,13 +17,15 @@ from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.objective import Objective, as_objective
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
-from knowledge_distillation.training.loaders import WholeLoader, one_loader
+from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
+from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
 from knowledge_distillation.training.planning import check_apart, check_same_plan, check_warm_up, planned_steps
 from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.random_state import continue_at_epoch_edge, random_state, restore_random_state
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
+from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
 from knowledge_distillation.training.step_log import StepLog, send
 
 
@@ -48,6 +50,7 @@ class DistillationModule(LightningModule):
             to `Trainer.fit` instead are walked batch by batch, and the objective is logged as "val_<component>".
         pipeline: scores the student; default: accuracy.
         gradient_norm: order of the gradient norms to log (2.0 for the original's), or None for none.
+        speed: "off", "auto" (try faster settings on the first batch), or a mapping; see `speed.Settings`.
 
     Raises:
         ConfigError: if an argument is wrong.
@@ -69,6 +72,7 @@ class DistillationModule(LightningModule):
         val_loaders: Mapping[str, Any] | None = None,
         pipeline: InferencePipeline | None = None,
         gradient_norm: float | None = None,
+        speed: str | Mapping[str, Any] | Settings = "off",
     ) -> None:
         super().__init__()
         if not isinstance(student, nn.Module):
@@ -97,11 +101,12 @@ class DistillationModule(LightningModule):
             )
         if self._teacher is not None:
             check_apart(student, self._teacher)
-        self.train_loader = one_loader(train_loader)
+        self.train_loader = loader_for(self._teacher, train_loader)
         self.val_loaders = dict(val_loaders or {})
         self.pipeline = pipeline or AccuracyPipeline(student_adapter)
         check_pipeline(self.pipeline)
         self.gradient_norm = gradient_norm
+        self._speed = SpeedUp(check_speed(speed), student, self._teacher)
         self.scores: dict[str, float] = {}
         """The latest score of every validation loader, by name."""
         self._asks_always = self.objective.learns_from_teacher
@@ -131,6 +136,11 @@ class DistillationModule(LightningModule):
         """Who teaches, or None."""
         return self._teacher
 
+    @property
+    def finished_student(self) -> nn.Module:
+        """What is scored and shipped: the student, or with the parts that a loss such as `SimKD` leaves in it."""
+        return self.objective.finished(self.student_model)
+
     # -- signals ---------------------------------------------------------------------------------------------------
 
     def forward(self, batch: Any) -> Signals:
@@ -139,11 +149,15 @@ class DistillationModule(LightningModule):
 
     def distillation_loss(self, batch: Any, *, monitors: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective on one batch: the total, and every unweighted component by name."""
+        return self._compare(batch, monitors)[:2]
+
+    def _compare(self, batch: Any, monitors: bool) -> tuple[Tensor, dict[str, Tensor], Signals | None]:
+        asked, seen = self._seen(batch)
         teacher = None
         asks = self._asks_always or (monitors and self._asks_for_monitors)
         if asks and self._teacher is not None and self._mirror is None:
-            teacher = self._teacher.signals(batch, self._teacher_wanted)
-        student = self._reader.read(batch)
+            teacher = self._teacher.signals(asked, self._teacher_wanted)
+        student = self._reader.read(seen)
         if asks and self._mirror is not None:
             teacher = self._mirror.from_student(student)
         if not self._inspected:
@@ -155,17 +169,34 @@ class DistillationModule(LightningModule):
                 "The total loss carries no gradient, so the student would not learn. Its outputs or its own loss terms "
                 "are detached, computed under no_grad, or plain numbers; return tensors with their graph."
             )
-        return total, components
+        return total, components, teacher
+
+    def _seen(self, batch: Any) -> tuple[Any, Any]:
+        """What the teacher is asked about, and what the student sees."""
+        content = batch.content if isinstance(batch, TaughtBatch) else batch
+        if self._speed.converts:
+            content = self._speed.converted(content)
+        shown = self.objective.shown(content)
+        if not isinstance(batch, TaughtBatch):
+            return shown, shown
+        if shown is not content:
+            raise ConfigError(
+                "The objective shows the models views of its own making, and a cache holds no answers to them. Distil "
+                "with the live teacher."
+            )
+        return batch, shown
 
     def _inspect(self, student: Signals, teacher: Signals | None) -> None:
         """Look at the first batch once: given probabilities must be probabilities, scores must fit and be finite."""
+        if isinstance(self._teacher, CachedTeacher) and student.logits is not None:
+            self._teacher.check_classes(student.logits.shape[-1])
         for whose, signals in (("student", student), ("teacher", teacher)):
             if signals is None:
                 continue
             complaint = check_normalised(signals, whose)
             if complaint:
                 warnings.warn(complaint, stacklevel=2)
-            if signals.logits is not None and bool(torch.isnan(signals.logits).any()):
+            if isinstance(signals.logits, Tensor) and bool(torch.isnan(signals.logits).any()):
                 raise NonFiniteError(
                     f"The {whose}'s logits hold NaN on the first batch; the loss would be NaN from here on."
                 )
@@ -174,7 +205,16 @@ class DistillationModule(LightningModule):
     def _progress(self) -> float:
         return min(1.0, self.trainer.global_step / self._planned_steps) if self._planned_steps else 0.0
 
+    @property
+    def speed(self) -> SpeedUp:
+        """The speed settings: what was asked, what is on now, and the line that says why."""
+        return self._speed
+
     # -- Lightning -------------------------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self._speed.is_due:
+            self._speed.begin(self, batch, lambda: self._compare(batch, monitors=False)[::2])
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self._saved_random_state = None
@@ -208,7 +248,7 @@ class DistillationModule(LightningModule):
     def _score_whole(self, whole: WholeLoader) -> None:
         value = 0.0
         if self.trainer.is_global_zero:
-            value = score(self.pipeline, self.student_model, whole.loader, whole.name)
+            value = score(self.pipeline, self.finished_student, whole.loader, whole.name)
         if self.trainer.world_size > 1:
             value = self.trainer.strategy.broadcast(value)
         self.scores[whole.name] = value
@@ -264,6 +304,8 @@ class DistillationModule(LightningModule):
             prepare_objective(self.objective, self.student_model, self._student_adapter, self._teacher, self.trainer)
             self._read_as_wanted()
         self._reader.attach()
+        if stage == "fit":
+            self._speed.expect()
 
     def _read_as_wanted(self) -> None:
         self._teacher_wanted = self.objective.wanted("teacher")
@@ -300,6 +342,7 @@ class DistillationModule(LightningModule):
     def let_go(self) -> None:
         """Take every hook off both models and give the teacher its modes back."""
         self._reader.detach()
+        self._speed.end(self._trainer)
         if self._teacher is not None:
             self._teacher.release()
             self._teacher_ready = False
@@ -311,12 +354,14 @@ class DistillationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["random_state"] = random_state()
+        self._speed.save(checkpoint)
         if self._follower is not None:
             checkpoint["teacher"] = self._follower.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
         self._saved_random_state = checkpoint.get("random_state")
+        self._speed.load(checkpoint, self.trainer.strategy.root_device)
         if self.schedule == "one_cycle":
             check_same_plan(checkpoint, planned_steps(self.trainer))
         if self._follower is not None:

@@ -13,6 +13,7 @@ from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.errors import ConfigError, ModelContractError
+from knowledge_distillation.teachers.cache import TaughtBatch
 
 LOWER_IS_BETTER = ("wer", "cer", "loss", "error", "perplexity", "ppl", "rmse", "mae", "mse", "nll")
 
@@ -74,7 +75,8 @@ class AccuracyPipeline:
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """The batch with every tensor in its tuples, lists and mappings on the device."""
-    return map_leaves(batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf)
+    movable = (Tensor, TaughtBatch)
+    return map_leaves(batch, lambda leaf: leaf.to(device, non_blocking=True) if isinstance(leaf, movable) else leaf)
 
 
 def score(pipeline: InferencePipeline, model: nn.Module, data_loader: Any, name: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,9 @@ from knowledge_distillation.capture.reader import Reader
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.objective import Objective
 from knowledge_distillation.objective.layers import find_role
-from knowledge_distillation.teachers import LiveTeacher, ReadsStudent, Teacher
+from knowledge_distillation.objective.parts import PARTS
+from knowledge_distillation.teachers import CachedTeacher, LiveTeacher, ReadsStudent, Teacher
+from knowledge_distillation.teachers.cache import TaughtBatch
 from knowledge_distillation.training.pipelines import to_device
 from knowledge_distillation.training.random_state import random_state, restore_random_state
 
@@ -41,16 +44,18 @@ def prepare_objective(
     loader, batch = _first_batch(trainer)
     device = next((parameter.device for parameter in student.parameters()), torch.device("cpu"))
     batch = to_device(batch, device)
+    content = batch.content if isinstance(batch, TaughtBatch) else batch
     models: dict[str, nn.Module | None] = {"student": student, "teacher": None}
     if isinstance(teacher, LiveTeacher):
         models["teacher"] = teacher.model
     for side, model in models.items():
         roles = objective.roles(side)
-        if roles and model is None:
+        if roles and side == "teacher" and isinstance(teacher, CachedTeacher):
+            objective.find_layers(side, teacher.roles(roles))
+        elif roles and model is None:
             raise ConfigError(f"{sorted(roles)} cannot be looked up in this teacher. Name its signals instead.")
         if roles and model is not None:
-            positional, named, _ = split_batch(batch)
-            example = to_device(named or positional, next(model.parameters()).device)
+            example = _inputs(model, content)
             objective.find_layers(side, {role: find_role(role, model, example, side) for role in roles})
     asked = objective.wanted("teacher")
     mirrored = teacher.reads(asked) if isinstance(teacher, ReadsStudent) else ()
@@ -58,7 +63,7 @@ def prepare_objective(
     reader.attach()
     try:
         with undisturbed(student):
-            said = reader.read(batch)
+            said = reader.read(content)
     finally:
         reader.detach()
     taught = None
@@ -66,9 +71,23 @@ def prepare_objective(
         teacher.prepare(device)
         taught = teacher.from_student(said) if isinstance(teacher, ReadsStudent) else teacher.signals(batch, asked)
     sizes = {"batch_size": getattr(loader, "batch_size", None), "samples": _count(getattr(loader, "dataset", None))}
-    objective.prepare(said, taught, {name: size for name, size in sizes.items() if size})
+    part = partial(_part, models["teacher"], content)
+    objective.prepare(said, taught, {name: size for name, size in sizes.items() if size}, part)
     objective.to(device)
     restore_random_state(state)
+
+
+def _part(model: nn.Module | None, batch: Any, name: str, signals: tuple[str, ...]) -> Any:
+    if model is None:
+        raise ConfigError(
+            f"{name}='auto' is read from the teacher's own modules, and this teacher has none. Set {name} to a value."
+        )
+    return PARTS[name](model, _inputs(model, batch), signals)
+
+
+def _inputs(model: nn.Module, batch: Any) -> Any:
+    positional, named, _ = split_batch(batch, model)
+    return to_device(named or positional, next(model.parameters()).device)
 
 
 def _first_batch(trainer: Trainer) -> tuple[Any, Any]:

@@ -93,7 +93,7 @@ def teach_in_turn(
             )
         # the next teacher was a student a moment ago, so it is called as students are
         adapter = adapter_pair(settings.get("adapter", "auto"))[0]
-        teacher = LiveTeacher(student, adapter=adapter, temperature=settings.get("temperature", 1.0))
+        teacher = LiveTeacher(runs[-1].student, adapter=adapter, temperature=settings.get("temperature", 1.0))
     return runs
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from knowledge_distillation.errors import ConfigError, MissingExtraError
@@ -91,11 +90,13 @@ class CifarBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.act1, self.act2 = nn.ReLU(), nn.ReLU()
         self.shortcut: nn.Module = nn.Identity() if stride == 1 else ShortcutA(outputs - inputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        hidden = torch.relu(self.bn1(self.conv1(images)))
-        return torch.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
+        hidden = self.act1(self.bn1(self.conv1(images)))
+        output: Tensor = self.act2(self.bn2(self.conv2(hidden)) + self.shortcut(images))
+        return output
 
 
 class CifarResNet(nn.Module):
@@ -117,6 +118,7 @@ class CifarResNet(nn.Module):
             raise ConfigError(f"depth must be 6n + 2 with n >= 1, such as 20, 32, 44, 56 or 110; got {depth}.")
         self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
+        self.act1 = nn.ReLU()
         self.layer1 = self._stage(16, 16, blocks, stride=1)
         self.layer2 = self._stage(16, 32, blocks, stride=2)
         self.layer3 = self._stage(32, 64, blocks, stride=2)
@@ -131,7 +133,7 @@ class CifarResNet(nn.Module):
         return nn.Sequential(first, *(CifarBlock(outputs, outputs, 1) for _ in range(blocks - 1)))
 
     def forward(self, images: Tensor) -> Tensor:
-        hidden = torch.relu(self.bn1(self.conv1(images)))
+        hidden = self.act1(self.bn1(self.conv1(images)))
         hidden = self.layer3(self.layer2(self.layer1(hidden)))
         scores: Tensor = self.linear(hidden.mean(dim=(2, 3)))
         return scores

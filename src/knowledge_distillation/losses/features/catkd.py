@@ -7,7 +7,7 @@ from torch import Tensor
 
 from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.facts import Facts, Paper
-from knowledge_distillation.losses.features.maps import check_images, paired, per_sample, unit
+from knowledge_distillation.losses.features.maps import Maps, check_images, paired, per_sample, unit
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 
@@ -21,8 +21,17 @@ def class_activation_maps(features: Tensor, classifier_weight: Tensor) -> Tensor
 
     Returns:
         shape [batch, classes, height, width]; its mean over the pixels is the logits less the bias.
+
+    Raises:
+        ShapeError: if the features are no map, or the weight does not have one column for each of their channels.
     """
     check_images(features)
+    if classifier_weight.dim() != 2 or classifier_weight.shape[1] != features.shape[1]:
+        raise ShapeError(
+            f"classifier_weight must be [classes, {features.shape[1]}], one column for each channel of the map, got "
+            f"{tuple(classifier_weight.shape)}: a classifier behind flattened pixels has no class activation maps. Use "
+            "a model that averages over the pixels before its linear classifier."
+        )
     return F.conv2d(features, classifier_weight[:, :, None, None])
 
 
@@ -87,7 +96,11 @@ def catkd(
 
 
 class CATKD(Loss):
-    """`catkd` as a module; see there for shapes, units and sources. It learns nothing."""
+    """`catkd` as a module; see there for shapes, units and sources. It learns nothing.
+
+    Each side may also be two tensors, the last map and the weight of the linear classifier behind its pooling, from
+    which `class_activation_maps` are made: a student's follow its classifier as it trains.
+    """
 
     facts = Facts(
         families=("features",),
@@ -107,10 +120,10 @@ class CATKD(Loss):
         self.normalize = normalize
         self.reduction: Reduction = reduction
 
-    def forward(self, student_maps: Tensor, teacher_maps: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    def forward(self, student_maps: Maps, teacher_maps: Maps, *, mask: Tensor | None = None) -> Tensor:
         return catkd(
-            student_maps,
-            teacher_maps,
+            student_maps if isinstance(student_maps, Tensor) else class_activation_maps(*student_maps),
+            teacher_maps if isinstance(teacher_maps, Tensor) else class_activation_maps(*teacher_maps),
             size=self.size,
             normalize=self.normalize,
             mask=mask,

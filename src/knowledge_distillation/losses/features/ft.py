@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.features.connectors import channel_pairs, connect
 from knowledge_distillation.losses.features.maps import Elements, check_elements, one_size, paired, per_sample, unit
-from knowledge_distillation.losses.inputs import check_between, check_positive, check_same_shape, full_precision
+from knowledge_distillation.losses.inputs import (
+    check_between,
+    check_positive,
+    check_same_shape,
+    full_precision,
+    hide_masked,
+)
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 
@@ -97,13 +103,17 @@ class FT(Loss):
 
     It learns the translator together with the student. The paraphraser is learned before that, from the
     teacher's features alone, and frozen here: thaw it with `requires_grad_(True)`, minimise
-    `paraphrase_loss`, freeze it again. Untrained it is a random projection.
+    `paraphrase_loss`, freeze it again. Untrained it is a random projection. With a `paraphrase_weight` it learns
+    beside the student instead, from the same batches: its reconstruction error is added to the loss, and no
+    gradient of the student's term reaches it.
 
     Args:
         student_channels: of the student's map, a whole number above 0; else ConfigError.
         teacher_channels: of the teacher's map, likewise.
         rate: channels of the factor per channel of the teacher, > 0, else ConfigError: the paper's k; 0.5 in the
             authors' code.
+        paraphrase_weight: of the reconstruction error in the loss, >= 0; 0, as in the paper, keeps the paraphraser
+            frozen.
     """
 
     facts = Facts(
@@ -127,27 +137,37 @@ class FT(Loss):
         p: float = 1.0,
         elements: Elements = "mean",
         reduction: Reduction = "mean",
+        paraphrase_weight: float = 0.0,
     ) -> None:
         super().__init__()
         [(student, teacher)] = channel_pairs(student_channels, teacher_channels)
         factors = max(1, round(teacher * check_positive("rate", rate)))
-        self.paraphraser = Paraphraser(teacher, factors).requires_grad_(False)
+        self.paraphrase_weight = check_between("paraphrase_weight", paraphrase_weight, 0.0, float("inf"))
+        self.paraphraser = Paraphraser(teacher, factors).requires_grad_(self.paraphrase_weight > 0)
         self.translator = _three_layers(nn.Conv2d, (student, student, factors, factors))
         self.p = check_between("p", p, 1.0, float("inf"))
         self.elements: Elements = elements
         self.reduction: Reduction = reduction
 
-    def paraphrase_loss(self, teacher_features: Tensor) -> Tensor:
-        """Mean squared error of the paraphraser's reconstruction, to train it before the student."""
-        gap = self.paraphraser(teacher_features.detach()) - full_precision(teacher_features.detach())
-        return reduce(per_sample(gap.square()), mask=None, reduction="mean")
+    def paraphrase_loss(
+        self, teacher_features: Tensor, *, mask: Tensor | None = None, reduction: Reduction = "mean"
+    ) -> Tensor:
+        """Mean squared error of the paraphraser's reconstruction, to train it before the student or beside it."""
+        features = full_precision(hide_masked(teacher_features.detach(), mask))
+        gap = self.paraphraser(features) - features
+        return reduce(per_sample(gap.square()), mask=mask, reduction=reduction)
 
     def forward(self, student_features: Tensor, teacher_features: Tensor, *, mask: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             teacher_factors = connect(self.paraphraser.encoder, teacher_features, mask)
         student_factors = connect(self.translator, student_features, mask)
-        return ft(
+        value = ft(
             student_factors, teacher_factors, p=self.p, elements=self.elements, mask=mask, reduction=self.reduction
+        )
+        if not self.paraphrase_weight:
+            return value
+        return value + self.paraphrase_weight * self.paraphrase_loss(
+            teacher_features, mask=mask, reduction=self.reduction
         )
 
 

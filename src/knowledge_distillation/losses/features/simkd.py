@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.features.connectors import channel_pairs, connect, convolution
 from knowledge_distillation.losses.features.maps import (
@@ -76,6 +78,9 @@ class SimKD(Loss):
         teacher_channels: of the teacher's map, likewise.
         factor: > 0, else ConfigError; how much narrower than the teacher's map the projector is inside; 2 in the
             paper.
+        classifier: the teacher's last linear layer, copied and frozen here, for `student_logits`. None: it comes with
+            each call of `student_logits`.
+        teacher_size: height and width of the teacher's map; None where it is at least as large as the student's.
     """
 
     facts = Facts(
@@ -99,6 +104,8 @@ class SimKD(Loss):
         factor: float = 2,
         elements: Elements = "mean",
         reduction: Reduction = "mean",
+        classifier: nn.Linear | None = None,
+        teacher_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         [(student, teacher)] = channel_pairs(student_channels, teacher_channels)
@@ -107,22 +114,44 @@ class SimKD(Loss):
         for inputs, outputs, size in ((student, narrow, 1), (narrow, narrow, 3), (narrow, teacher, 1)):
             layers += [convolution(inputs, outputs, size), nn.BatchNorm2d(outputs), nn.ReLU()]
         self.projector = nn.Sequential(*layers)
+        self.classifier = None if classifier is None else _frozen_copy(classifier, teacher)
+        self.teacher_size = teacher_size
         self.elements: Elements = elements
         self.reduction: Reduction = reduction
 
+    @property
+    def stays(self) -> bool:
+        """Whether it holds the teacher's classifier, so that `student_logits` needs nothing else."""
+        return self.classifier is not None
+
     def student_logits(
-        self, student_features: Tensor, classifier: Callable[[Tensor], Tensor], *, size: tuple[int, int] | None = None
+        self,
+        student_features: Tensor,
+        classifier: Callable[[Tensor], Tensor] | None = None,
+        *,
+        size: tuple[int, int] | None = None,
     ) -> Tensor:
         """What the student answers: its features through the projector, the mean over pixels, the classifier.
 
         Args:
             student_features: shape [batch, student_channels, height, width].
-            classifier: the teacher's last layer, from [batch, teacher_channels] to [batch, classes].
-            size: height and width of the teacher's map; only needed where it is smaller than the student's.
+            classifier: the teacher's last layer, from [batch, teacher_channels] to [batch, classes]; None takes the
+                one held here.
+            size: height and width of the teacher's map; only needed where it is smaller than the student's; None
+                takes `teacher_size`.
 
         Returns:
             Logits, shape [batch, classes].
+
+        Raises:
+            ConfigError: if there is no classifier.
         """
+        classifier, size = classifier or self.classifier, size or self.teacher_size
+        if classifier is None:
+            raise ConfigError(
+                "The finished student answers through the teacher's classifier, and none came: build SimKD with "
+                "classifier=teacher.fc, or pass it here."
+            )
         check_images(student_features)
         if size is not None:
             height, width = student_features.shape[2:]
@@ -138,3 +167,16 @@ class SimKD(Loss):
             mask=mask,
             reduction=self.reduction,
         )
+
+
+def _frozen_copy(classifier: nn.Linear, channels: int) -> nn.Linear:
+    if classifier.in_features != channels:
+        raise ConfigError(
+            f"The teacher's classifier must read the {channels} channels of its map after pooling, and reads "
+            f"{classifier.in_features} values. Choose the map that the pooling before the classifier reads."
+        )
+    copy = nn.Linear(classifier.in_features, classifier.out_features, bias=classifier.bias is not None)
+    with torch.no_grad():
+        for own, theirs in zip(copy.parameters(), classifier.parameters(), strict=True):
+            own.copy_(theirs)
+    return copy.requires_grad_(False)

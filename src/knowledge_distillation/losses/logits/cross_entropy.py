@@ -19,6 +19,7 @@ def cross_entropy(
     labels: Tensor,
     label_smoothing: float = 0.0,
     ignore_index: int = -100,
+    class_axis: int = -1,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -34,6 +35,7 @@ def cross_entropy(
         labels: class ids from 0 to classes - 1, or `ignore_index`, shape [*batch].
         label_smoothing: share of the uniform distribution in the target, 0 to 1.
         ignore_index: items with this label do not count (unlabelled samples).
+        class_axis: where the classes are; 1 for segmentation, whose logits are [batch, classes, height, width].
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -53,6 +55,7 @@ def cross_entropy(
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise ConfigError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}.")
+    student_logits = student_logits.movedim(class_axis, -1)
     labels = check_labels(labels, student_logits)
     logits = softened(hide_masked(student_logits, mask))
     if mask is not None:
@@ -81,11 +84,17 @@ class CrossEntropy(Loss):
     )
 
     def __init__(
-        self, label_smoothing: float = 0.0, *, ignore_index: int = -100, reduction: Reduction = "mean"
+        self,
+        label_smoothing: float = 0.0,
+        *,
+        ignore_index: int = -100,
+        class_axis: int = -1,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
         self.ignore_index = ignore_index
+        self.class_axis = class_axis
         self.reduction: Reduction = reduction
 
     def forward(
@@ -101,6 +110,7 @@ class CrossEntropy(Loss):
             labels=labels,
             label_smoothing=self.label_smoothing,
             ignore_index=self.ignore_index,
+            class_axis=self.class_axis,
             mask=mask,
             reduction=self.reduction,
         )

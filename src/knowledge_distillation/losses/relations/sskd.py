@@ -125,11 +125,14 @@ class SSKD(Loss):
 
     Learns, where a width is given, that side's projection head (linear, ReLU, linear). The student's trains
     with the student. The teacher's must be trained before, on `pretext` with the teacher's body frozen (60
-    epochs in the paper), and stands still afterwards. Without a width the features are taken as they are.
+    epochs in the paper), and stands still afterwards. With a `pretext_weight` it learns beside the student instead,
+    from the same batches: `pretext` is added to the loss, and no gradient of the student's term reaches it.
+    Without a width the features are taken as they are.
 
     Args:
         student_width: width of the student's features; None builds no head on this side.
         teacher_width: width of the teacher's features; None builds no head on this side.
+        pretext_weight: of `pretext` in the loss, >= 0; 0, as in the paper, leaves the teacher's head as it is.
     """
 
     facts = Facts(
@@ -154,19 +157,23 @@ class SSKD(Loss):
         temperature: float = 0.5,
         keep_wrong: float = 0.75,
         reduction: Reduction = "mean",
+        pretext_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.student_head = projection_head(student_width)
         self.teacher_head = projection_head(teacher_width)
         self.temperature = check_positive("temperature", temperature)
         self.keep_wrong = check_between("keep_wrong", keep_wrong, 0.0, 1.0)
+        self.pretext_weight = check_between("pretext_weight", pretext_weight, 0.0, float("inf"))
+        if self.pretext_weight and reduction != "mean":
+            raise ConfigError("pretext is one number a batch: with a pretext_weight, reduction must be 'mean'.")
         self.reduction: Reduction = reduction
 
     def forward(self, student_features: Tensor, teacher_features: Tensor, *, mask: Tensor | None = None) -> Tensor:
         student = self.student_head(full_precision(hide_masked(student_features, mask)))
         with torch.no_grad():
             teacher = self.teacher_head(full_precision(hide_masked(teacher_features, mask)))
-        return sskd(
+        value = sskd(
             student,
             teacher,
             temperature=self.temperature,
@@ -174,6 +181,10 @@ class SSKD(Loss):
             mask=mask,
             reduction=self.reduction,
         )
+        if not self.pretext_weight:
+            return value
+        counted = teacher_features if mask is None else teacher_features[mask.bool()]
+        return value + self.pretext_weight * self.pretext(counted)
 
     def pretext(self, teacher_features: Tensor) -> Tensor:
         """Cross-entropy of finding each transformed view's own image; trains the teacher's head and only that.

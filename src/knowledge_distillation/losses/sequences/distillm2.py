@@ -130,6 +130,7 @@ class DistiLLM2(Loss):
             venue="ICML 2025",
         ),
         needs=("from_teacher",),
+        takes=("token_mask",),
         same_classes=True,
     )
 

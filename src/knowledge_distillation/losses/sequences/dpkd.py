@@ -128,6 +128,7 @@ class DPKD(Loss):
             year=2024,
             arxiv="2406.19774",
         ),
+        takes=("token_mask",),
         same_classes=True,
         exceptions={"zero_at_equality": "a student that equals the teacher rewards both responses alike: log 2"},
     )

@@ -128,6 +128,7 @@ class HybridULD(Loss):
             year=2025,
             venue="Hugging Face",
         ),
+        takes=("teacher_mask",),
         exceptions={"class_permutation": "the matched ids would have to be renamed too"},
     )
 

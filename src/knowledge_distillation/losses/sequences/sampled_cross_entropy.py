@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from knowledge_distillation.errors import ConfigError, ShapeError
+from knowledge_distillation.errors import ShapeError
 from knowledge_distillation.losses.facts import Facts
 from knowledge_distillation.losses.inputs import check_positive, full_precision, hide_masked, log_probabilities
 from knowledge_distillation.losses.loss import Loss
@@ -17,7 +17,7 @@ def sampled_cross_entropy(
     student_logits: Tensor,
     teacher_samples: Tensor,
     *,
-    counts: Tensor,
+    counts: Tensor | None = None,
     temperature: float = 1.0,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
@@ -34,8 +34,8 @@ def sampled_cross_entropy(
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_samples: class ids drawn with replacement from the teacher's distribution (softened by
             `temperature`, if any), shape [*batch, samples]; ids may repeat. 12 draws do in the paper.
-        counts: how often each id was drawn, >= 0, same shape; 0 marks padding. Draws from another
-            distribution q bring count * p_t / q here. Detached inside.
+        counts: how often each id was drawn, >= 0, same shape; 0 marks padding; None for once each. Draws from
+            another distribution q bring count * p_t / q here. Detached inside.
         temperature: softening of the student, > 0, dimensionless; 1 in the paper.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
@@ -45,8 +45,7 @@ def sampled_cross_entropy(
 
     Raises:
         ShapeError: if samples, counts or mask do not fit the items.
-        ConfigError: if counts are missing, temperature is not a positive finite number, or reduction is
-            unknown.
+        ConfigError: if temperature is not a positive finite number, or reduction is unknown.
 
     Example:
         >>> import torch
@@ -61,7 +60,7 @@ def sampled_cross_entropy(
         without bias from few samples, and it does not change the gradient.
     """
     if counts is None:
-        raise ConfigError("counts are needed by this loss: how often each sampled id was drawn. None came.")
+        counts = torch.ones_like(teacher_samples)
     if teacher_samples.shape[:-1] != student_logits.shape[:-1] or teacher_samples.shape != counts.shape:
         raise ShapeError(
             f"teacher_samples and counts must have shape [*batch, samples] with the student's items "
@@ -85,7 +84,7 @@ class SampledCrossEntropy(Loss):
         families=("sequences", "logits"),
         signal="logits and sampled class ids",
         paper=SPARSE_LOGITS,
-        needs=("counts",),
+        takes=("counts",),
         same_classes=True,
         exceptions={"zero_at_equality": "a cross-entropy keeps the teacher's entropy"},
     )
@@ -96,7 +95,12 @@ class SampledCrossEntropy(Loss):
         self.reduction: Reduction = reduction
 
     def forward(
-        self, student_logits: Tensor, teacher_samples: Tensor, *, counts: Tensor, mask: Tensor | None = None
+        self,
+        student_logits: Tensor,
+        teacher_samples: Tensor,
+        *,
+        counts: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         return sampled_cross_entropy(
             student_logits,

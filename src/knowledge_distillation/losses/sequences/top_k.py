@@ -36,7 +36,7 @@ class TopK:
     """What a sparse teacher says: the ids of k classes and their log-probabilities, in any order."""
 
     indices: Tensor
-    """Class ids, int64, shape [*items, k]; no id twice among the entries above -inf."""
+    """Class ids, int32 or int64, shape [*items, k]; no id twice among the entries above -inf."""
     log_probs: Tensor
     """Log-probabilities at `temperature`, shape [*items, k]; -inf marks an entry that is not there."""
     log_tail: Tensor | None = None

@@ -83,7 +83,7 @@ def uld(
 class ULD(Loss):
     """`uld` as a module; see there for shapes, units and sources. It learns nothing of its own."""
 
-    facts = Facts(families=("sequences",), signal="logits", paper=BOIZARD)
+    facts = Facts(families=("sequences",), signal="logits", paper=BOIZARD, takes=("teacher_mask",))
 
     def __init__(
         self, temperature: float = 1.0, *, teacher_temperature: float | None = None, reduction: Reduction = "mean"
@@ -161,7 +161,7 @@ def uld_from_log_probs(
 class ULDFromLogProbs(Loss):
     """`uld_from_log_probs` as a module; see there for shapes, units and sources. It learns nothing of its own."""
 
-    facts = Facts(families=("sequences",), signal="log_probs", paper=BOIZARD)
+    facts = Facts(families=("sequences",), signal="log_probs", paper=BOIZARD, takes=("teacher_mask",))
 
     def __init__(self, *, reduction: Reduction = "mean") -> None:
         super().__init__()

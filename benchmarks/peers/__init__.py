@@ -1,0 +1,1 @@
+"""One training step, done by this toolkit, by its peers and by a bare loop: an arm each."""

@@ -1,0 +1,111 @@
+"""Samples by key: which view of which sample, made again from its seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
+
+from knowledge_distillation.errors import CacheError, ConfigError
+from knowledge_distillation.teachers.cache.replay import draws, generators_kept, inputs_checksum, seed_generators
+
+
+@dataclass(slots=True)
+class View:
+    """One sample as its transforms gave it from one seed; its key is sample * views + view."""
+
+    content: Any
+    key: int
+    seed: int
+    checksum: int
+
+
+def make_views(dataset: Dataset[Any], keys: Sequence[int], seeds: Sequence[int], views: int) -> list[View]:
+    """The samples of these keys, each made from its seed; the random generators are left as they were."""
+    made = []
+    with generators_kept():
+        for key, seed in zip(keys, seeds, strict=True):
+            seed_generators(seed)
+            content = dataset[key // views]
+            made.append(View(content, key, seed, inputs_checksum(content)))
+    return made
+
+
+class Collated:
+    """A loader's collate function on the contents of views, watched: it must not draw random numbers."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, views: Sequence[View]) -> Any:
+        contents = [view.content for view in views]
+        if self.collate is default_collate:
+            return self.collate(contents)
+        before = draws()
+        batch = self.collate(contents)
+        if draws() != before:
+            raise CacheError(
+                "The loader's collate_fn draws random numbers, as MixUp and CutMix do: the teacher's answers are kept "
+                "by sample, and a mixture is none. Do the drawing in the dataset, or distil with the live teacher."
+            )
+        return batch
+
+
+def check_loader(loader: Any) -> DataLoader[Any]:
+    """The loader, if its samples can be asked for by number.
+
+    Raises:
+        ConfigError: if it is no plain DataLoader over a dataset with length.
+    """
+    if not isinstance(loader, DataLoader) or type(loader).__iter__ is not DataLoader.__iter__:
+        raise ConfigError(
+            f"A teacher cache is kept by sample and needs a torch DataLoader, got {type(loader).__name__}: the samples "
+            "of other loaders have no number. Put the data into a Dataset with __len__ and __getitem__."
+        )
+    if isinstance(loader.dataset, IterableDataset) or not hasattr(loader.dataset, "__len__"):
+        raise ConfigError(
+            f"A teacher cache is kept by sample, and {type(loader.dataset).__name__} is a stream: its samples have no "
+            "number. Use a dataset with __len__ and __getitem__."
+        )
+    if loader.batch_size is None and type(loader.batch_sampler) is type(None):
+        raise ConfigError(
+            "A teacher cache is kept by sample, and this loader's dataset gives whole batches (batch_size=None). Let "
+            "the dataset give samples."
+        )
+    return loader
+
+
+def loader_like(
+    loader: DataLoader[Any], dataset: Dataset[Any], collate: Callable[[list[Any]], Any], **order: Any
+) -> DataLoader[Any]:
+    """A loader with another dataset and collate function, and the workers of the one given.
+
+    Args:
+        loader: gives workers, pinning and generator, and the order unless that is given.
+        dataset: with the same numbering.
+        collate: on what the dataset gives.
+        order: sampler, batch_size, ... of `DataLoader`.
+    """
+    if not order:
+        plain = type(loader.batch_sampler) is torch.utils.data.BatchSampler
+        order = (
+            {"sampler": loader.sampler, "batch_size": loader.batch_size, "drop_last": loader.drop_last}
+            if plain
+            else {"batch_sampler": loader.batch_sampler}
+        )
+    return DataLoader(
+        dataset,
+        collate_fn=collate,
+        num_workers=loader.num_workers,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor,
+        persistent_workers=loader.persistent_workers,
+        **order,
+    )

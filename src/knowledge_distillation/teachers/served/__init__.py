@@ -1,0 +1,5 @@
+"""A teacher behind an HTTP server."""
+
+from knowledge_distillation.teachers.served.teacher import ServedTeacher
+
+__all__ = ["ServedTeacher"]

@@ -1,0 +1,193 @@
+"""A server that speaks JSON over HTTP: asked again where that can help, and quoted where it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from http.client import HTTPException, IncompleteRead
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from knowledge_distillation.errors import ConfigError, TeacherError
+from knowledge_distillation.losses.inputs import check_positive
+
+LONGEST_QUOTE = 500
+LONGEST_PAUSE = 30.0
+DROPPED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, IncompleteRead)
+BUSY = 429
+
+
+class Endpoint:
+    """An address, and how patiently it is asked. Holds no connection and no secret, so it can be copied and pickled.
+
+    Args:
+        url: http or https, up to but without the path "/v1"; with it is understood as well.
+        api_key_env: name of the environment variable with the key, which is read for every request and kept nowhere;
+            None sends no key.
+        timeout: seconds without a byte from the server after which it counts as gone, > 0.
+        retries: how often a request is repeated after HTTP 429 or 5xx or a dropped connection, >= 0. Nothing else is
+            repeated: it would fail again.
+        pause: seconds before the first repetition, > 0; doubled each time up to 30. A longer Retry-After of the
+            server's wins, up to 30 as well.
+
+    Raises:
+        ConfigError: if an argument is wrong, or the url holds a password.
+    """
+
+    def __init__(
+        self, url: str, *, api_key_env: str | None = None, timeout: float = 120.0, retries: int = 4, pause: float = 0.5
+    ) -> None:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"url must be an http or https address such as http://localhost:8000, got {url!r}.")
+        if parts.username is not None or parts.query:
+            raise ConfigError(
+                "url must hold no user, password or query: it is shown in messages. Put the key into an environment "
+                "variable and give its name as api_key_env."
+            )
+        if api_key_env is not None and not isinstance(api_key_env, str):
+            raise ConfigError(
+                f"api_key_env must be the name of an environment variable, got {type(api_key_env).__name__}."
+            )
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise ConfigError(f"retries must be a whole number, at least 0, got {retries!r}.")
+        self.url = url.rstrip("/").removesuffix("/v1")
+        self.api_key_env = api_key_env
+        self.timeout = check_positive("timeout", timeout)
+        self.retries = retries
+        self.pause = check_positive("pause", pause)
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """What the server answers, read as JSON.
+
+        Args:
+            path: such as "v1/models".
+            body: sent as JSON with POST; None asks with GET.
+
+        Raises:
+            TeacherError: if the server is away, too slow, refuses, or answers something else than JSON.
+            ConfigError: if the environment variable with the key is not set.
+        """
+        for attempt in range(self.retries + 1):
+            try:
+                return _read(self._once(path, body), f"{self.url}/{path}")
+            except _Passing as failure:
+                if attempt == self.retries:
+                    tries = f" {attempt + 1} times" if attempt else ""
+                    raise TeacherError(
+                        f"{failure}{tries}. The server must answer before the student can learn. Look into its log, "
+                        "send smaller batches, or raise retries."
+                    ) from None
+                time.sleep(min(LONGEST_PAUSE, max(self.pause * 2**attempt, failure.wait)))
+        raise AssertionError("the last attempt neither answered nor failed")
+
+    def _once(self, path: str, body: Any) -> bytes:
+        address = f"{self.url}/{path}"
+        key = self._key()
+        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        data = None if body is None else json.dumps(body).encode()
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        request = urllib.request.Request(address, data=data, headers=headers)  # noqa: S310  (http or https, see above)
+        try:
+            with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as answer:
+                found: bytes = answer.read()
+                return found
+        except HTTPError as error:
+            raise _refusal(error, address, key) from None
+        except (OSError, HTTPException) as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            raise self._failure(reason, address) from None
+
+    def _failure(self, reason: Any, address: str) -> Exception:
+        if isinstance(reason, DROPPED):
+            return _Passing(f"The server at {address} dropped the connection ({type(reason).__name__})")
+        if isinstance(reason, TimeoutError):
+            return TeacherError(
+                f"The server at {address} must answer within {self.timeout:g} seconds, and sent nothing. The student "
+                "would wait for ever. Raise timeout, or send smaller batches."
+            )
+        return TeacherError(
+            f"The server at {address} cannot be reached: {reason}. Nobody would teach the student. Start it, or "
+            "correct url."
+        )
+
+    def _key(self) -> str:
+        if self.api_key_env is None:
+            return ""
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key or not key.isascii() or not key.isprintable():  # http.client would quote a key that it cannot send
+            state = "holds characters that no header can" if key else "is not set"
+            raise ConfigError(
+                f"The environment variable {self.api_key_env!r} must hold the server's API key, and {state}: the "
+                "server would refuse. api_key_env is the variable's name, never the key itself."
+            )
+        return key
+
+
+class _Passing(Exception):
+    """A failure after which it is worth asking again."""
+
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Urllib would carry the key on to any other host, and turn a POST into a GET."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def _refusal(error: HTTPError, address: str, key: str) -> Exception:
+    """What the server said, without the key, which some servers quote."""
+    try:
+        with error:
+            raw = error.read()
+    except (OSError, HTTPException):
+        raw = b""
+    said = _message(raw)
+    if key:
+        said = said.replace(key, "***")
+    text = f"The server at {address} answered HTTP {error.code}: {said[:LONGEST_QUOTE] or error.reason}"
+    if error.code == BUSY or error.code >= 500:
+        return _Passing(text, _seconds(error.headers.get("Retry-After")))
+    advice = {
+        401: " Give the name of the variable with the key as api_key_env.",
+        403: " Give the name of the variable with the key as api_key_env.",
+        404: " Correct url or model.",
+    }.get(error.code, "")
+    if 300 <= error.code < 400:
+        advice = f" Redirects are not followed. Give the address itself: {error.headers.get('Location')}."
+    return TeacherError(f"{text}{'' if text.endswith('.') else '.'}{advice}")
+
+
+def _message(raw: bytes) -> str:
+    text = raw.decode("utf-8", errors="replace").strip()
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    for key in ("error", "message", "detail"):
+        if isinstance(found, dict) and key in found:
+            found = found[key]
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _seconds(text: str | None) -> float:
+    return float(text) if text is not None and text.isdecimal() else 0.0
+
+
+def _read(raw: bytes, address: str) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        start = raw[:100].decode("utf-8", errors="replace")
+        raise TeacherError(
+            f"The server at {address} must answer in JSON, and answered {start!r}. Something else may listen there: "
+            "correct url."
+        ) from None
