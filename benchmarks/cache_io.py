@@ -42,7 +42,7 @@ ENCODINGS: dict[str, Any] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sequences", type=int, default=4000, help=f"samples of {LENGTH} tokens in the timed cache")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--tokens", type=int, default=2048, help="teacher distributions whose losses are measured")
     parser.add_argument("--model", help="folder of a Hugging Face causal language model")
     parser.add_argument("--gguf", help="name of a GGUF file in that folder")
@@ -50,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:  # before gigabytes of logits are made
+        speeds = timed(Path(folder), arguments.sequences, arguments.rounds)
     logits = real_logits(arguments) if arguments.model else drawn_logits(arguments.tokens)
     rows = {name: loss_of(encoding_from(spec), logits) for name, spec in ENCODINGS.items()}
     rows["fit of 50 terms"] = {"bytes_per_token": 50 * 17 / 8 + 4 * 2, "kl": mean_kl(logits, fitted(logits))}
     for name, row in rows.items():
         progress(f"{name}: {row}")
-    with tempfile.TemporaryDirectory() as folder:
-        speeds = timed(Path(folder), arguments.sequences, arguments.rounds)
     return {
         **speeds,
         "bytes_per_token": {name: row["bytes_per_token"] for name, row in rows.items()},

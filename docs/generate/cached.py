@@ -55,4 +55,4 @@ def steps() -> str:
             ("live teacher", "online", found["ratio_online"]),
         )
     ]
-    return f"{table(('', 'step (median)', 'beside labels only'), rows)}\n\n{machine(found)}"
+    return f"{table(('training', 'step (median)', 'beside labels only'), rows)}\n\n{machine(found)}"

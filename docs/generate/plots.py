@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,19 +25,70 @@ def online_peers(found: Mapping[str, Any]) -> str:
         parts.append(text(24, top + 16, f"{PAIRS[name]}: time of a step over this toolkit's", size=17, bold=True))
         top += 34
         arms = [arm for arm in ARMS if arm in ratios]
-        one = LEFT + (WIDTH - LEFT - RIGHT) / most
-        parts.append(line(one, top, one, top + ROW * len(arms), INK, dashed=True))
-        for arm in arms:
-            ratio = ratios[arm]
-            width = ratio / most * (WIDTH - LEFT - RIGHT)
-            colour = OURS if arm.startswith("toolkit") else OTHERS
-            milliseconds = pair["milliseconds_a_step"][arm]["median"]
-            parts.append(text(LEFT - 12, top + 18, ARMS[arm].replace("`", ""), anchor="end"))
-            parts.append(f'<rect x="{LEFT}" y="{top + 4:.1f}" width="{width:.1f}" height="20" fill="{colour}"/>')
-            parts.append(text(WIDTH - RIGHT + 12, top + 18, f"{ratio:.2f} ({milliseconds:.3g} ms)"))
-            top += ROW
+        rows = [
+            (ARMS[arm].replace("`", ""), ratios[arm], pair["milliseconds_a_step"][arm]["median"], arm.startswith("toolkit"))
+            for arm in arms
+        ]
+        drawn, top = bars(rows, top, most)
+        parts += drawn
         top += 30
     return svg(parts, top)
+
+
+def cached_teacher(found: Mapping[str, Any]) -> str:
+    """A bar for each arm: its time over that of labels only."""
+    names = {"labels": "labels only", "cached": "cached teacher", "online": "live teacher"}
+    ratios = {"labels": 1.0, "cached": found["ratio"], "online": found["ratio_online"]}
+    times = {arm: found["milliseconds_a_step"][arm]["median"] for arm in names}
+    parts = [text(24, 40, "ResNet-56 to ResNet-20: time of a step over that with labels only", size=17, bold=True)]
+    rows = [(names[arm], ratios[arm], times[arm], arm == "cached") for arm in names]
+    drawn, top = bars(rows, 58, max(ratios.values()))
+    return svg([*parts, *drawn], top + 20)
+
+
+def cache_io(found: Mapping[str, Any]) -> str:
+    """A dot for each encoding: bytes a token to the right, what is lost upwards."""
+    left, right, top, bottom = 80.0, 730.0, 70.0, 330.0
+    kept = {name: (found["bytes_per_token"][name], kl) for name, kl in found["kl"].items() if kl}
+    low, high = (edge(math.log10(kl) for _, kl in kept.values()) for edge in (min, max))
+    low, high = math.floor(low), math.ceil(high)
+
+    def x(size: float) -> float:
+        return left + (math.log10(size) - 1.5) / 4.2 * (right - left)
+
+    def y(kl: float) -> float:
+        return bottom - (math.log10(kl) - low) / (high - low) * (bottom - top)
+
+    title = f"What an encoding loses: nats a token, {found['classes']:,} classes"
+    parts = [text(24, 36, title, size=17, bold=True)]
+    for power in range(low, high + 1):
+        parts.append(line(left, y(10**power), right, y(10**power), FAINT))
+        parts.append(text(left - 10, y(10**power) + 4, f"1e{power}", anchor="end"))
+    for size in (100, 1_000, 10_000, 100_000):
+        parts.append(text(x(size), bottom + 22, f"{size:,} B", anchor="middle"))
+    parts.append(text((left + right) / 2, bottom + 44, "bytes a token", anchor="middle"))
+    for name, (size, kl) in kept.items():
+        above = -12 if name.startswith("fit") else 18
+        parts += dots([(x(size), y(kl))], OTHERS if name.startswith("fit") else OURS)
+        parts.append(text(x(size) - 4, y(kl) + above, name, anchor="end" if size > 10_000 else "start"))
+    return svg(parts, bottom + 60)
+
+
+def bars(
+    rows: Sequence[tuple[str, float, float, bool]], top: float, most: float
+) -> tuple[list[str], float]:
+    """A bar for each row of name, ratio, milliseconds and whether it is ours; and where the next thing may begin."""
+    parts = []
+    one = LEFT + (WIDTH - LEFT - RIGHT) / most
+    parts.append(line(one, top, one, top + ROW * len(rows), INK, dashed=True))
+    for name, ratio, milliseconds, ours in rows:
+        width = ratio / most * (WIDTH - LEFT - RIGHT)
+        parts.append(text(LEFT - 12, top + 18, name, anchor="end"))
+        colour = OURS if ours else OTHERS
+        parts.append(f'<rect x="{LEFT}" y="{top + 4:.1f}" width="{width:.1f}" height="20" fill="{colour}"/>')
+        parts.append(text(WIDTH - RIGHT + 12, top + 18, f"{ratio:.3g} ({milliseconds:.3g} ms)"))
+        top += ROW
+    return parts, top
 
 
 def early_exit(found: Mapping[str, Any]) -> str:
@@ -97,8 +149,15 @@ def svg(parts: Sequence[str], height: float) -> str:
     return "\n".join([head, *parts, "</svg>", ""])
 
 
+PLOTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "online_peers": online_peers,
+    "early_exit": early_exit,
+    "cached_teacher": cached_teacher,
+    "cache_io": cache_io,
+}
+
 if __name__ == "__main__":
-    for name, draw in {"online_peers": online_peers, "early_exit": early_exit}.items():
+    for name, draw in PLOTS.items():
         measured = result(name)
         if "skipped" not in measured:
             (IMAGES / f"{name}.svg").write_text(draw(measured), encoding="utf-8")

@@ -14,10 +14,10 @@ def test_every_table_is_made_from_the_files_as_they_are(name: str) -> None:
     assert "| --- |" in said or said.startswith("*No figures here:")
 
 
-@pytest.mark.parametrize("name", ["online_peers", "early_exit"])
+@pytest.mark.parametrize("name", sorted(plots.PLOTS))
 def test_the_plots_are_those_of_the_files(name: str) -> None:
     """Otherwise picture and table beside each other show two measurements."""
-    drawn = getattr(plots, name)(measured.result(name))
+    drawn = plots.PLOTS[name](measured.result(name))
     assert (plots.IMAGES / f"{name}.svg").read_text(encoding="utf-8") == drawn
 
 

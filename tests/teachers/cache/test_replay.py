@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, default_collate
+from torchvision.transforms import v2
 
 from knowledge_distillation.domains.vision import digits_cnn
 from knowledge_distillation.errors import CacheError
@@ -94,6 +95,32 @@ def test_a_collate_function_that_draws_is_refused(tmp_path: Path) -> None:
     replayed = CachedTeacher(tmp_path / "plain").loader(DataLoader(Drawn(8), batch_size=4, collate_fn=mixed))
     with pytest.raises(CacheError, match="collate_fn draws random numbers"):
         next(iter(replayed))
+
+
+def test_a_changed_transform_is_found_at_the_first_batch(tmp_path: Path) -> None:
+    """A crop one pixel wider gives every image another content, and the same shape."""
+    write_cache(digits_cnn(), DataLoader(Drawn(8), batch_size=4), tmp_path)
+    changed = Drawn(8)
+    changed.change.transforms[0] = v2.RandomCrop(8, padding=2)
+    with pytest.raises(CacheError, match="a changed transform"):
+        CachedTeacher(tmp_path).loader(DataLoader(changed, batch_size=4))
+
+
+def test_a_transform_with_a_generator_of_its_own_is_found(tmp_path: Path) -> None:
+    """It gives another view each time, whatever the seeds are."""
+
+    class Own(Drawn):
+        def __init__(self, count: int) -> None:
+            super().__init__(count)
+            self.generator = np.random.default_rng(0)
+
+        def __getitem__(self, index: int) -> Any:
+            image, label = super().__getitem__(index)
+            return image + self.generator.normal(), label
+
+    write_cache(digits_cnn(), DataLoader(Own(8), batch_size=4), tmp_path)
+    with pytest.raises(CacheError, match="a generator of its own"):
+        CachedTeacher(tmp_path).loader(DataLoader(Own(8), batch_size=4))
 
 
 @pytest.mark.parametrize("encoding", ["float32", {"name": "top_k", "k": 50}, {"name": "compact_top_k", "k": 8}])

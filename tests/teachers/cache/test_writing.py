@@ -179,6 +179,13 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_cache(mlp(), rows_loader(), blocked / "cache")
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a directory that even root cannot write")
+def test_a_read_only_directory_is_named() -> None:
+    """A cluster's shared disk is often mounted so."""
+    with pytest.raises(CacheError, match="/proc/self/cache cannot be written"):
+        write_cache(mlp(), rows_loader(), "/proc/self/cache")
+
+
 def test_a_teacher_that_says_nan_is_not_kept(tmp_path: Path) -> None:
     """One sample of NaN, and the student is NaN from the first epoch that draws it."""
     broken = mlp()

@@ -31,13 +31,13 @@ def cwd(
     Args:
         student_features: feature or class score maps, shape [batch, channels, *pixels]. Receives gradient.
         teacher_features: same shape. Detached inside.
-        temperature: softening, > 0, dimensionless; the paper uses 4. Higher looks at wider regions.
+        temperature: softening, > 0, dimensionless; the authors' configurations use 1. Higher looks at wider regions.
         mask: shape [batch], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
 
     Returns:
-        Nats times temperature squared: a scalar, or [batch] for "none". 0 when no sample counts. The paper
-        weighs it with 3 on class scores and 50 on features.
+        Nats times temperature squared: a scalar, or [batch] for "none". 0 when no sample counts. The authors'
+        configurations weigh it with 5 or 10, at temperature 1.
 
     Raises:
         ShapeError: if the shapes differ, there is no pixel axis, or the mask is not [batch].
@@ -50,7 +50,7 @@ def cwd(
         >>> round(cwd(student, teacher, temperature=2.0).item(), 4)
         0.124
 
-    Reference: Shu, Liu, Gao, Yan, Shen (2021), section 3.2, eq. 2-4, arXiv:2011.13256.
+    Reference: Shu, Liu, Gao, Yan, Shen (2021), arXiv:2011.13256.
     """
     check_same_shape(student_features, teacher_features, "features")
     if student_features.dim() < 3:

@@ -48,10 +48,10 @@ def fbkd(
         teacher_features: same shape. Detached inside; the teacher's relation block still learns.
         student_relation: r_s, map -> map of the same shape, such as `NonLocal`; trains with the student.
         teacher_relation: r_t, the same for the teacher's map; trains with the student.
-        temperature: of M and N, > 0; the paper uses 0.1 for two-stage and 0.5 for one-stage detectors.
-        attention_weight: >= 0; the paper uses 4e-3 for two-stage, 2e-2 for one-stage detectors.
-        feature_weight: >= 0; 7e-5 and 4e-4.
-        relation_weight: >= 0; 7e-5 and 4e-4.
+        temperature: of M and N, > 0; copies of the authors' code take 0.1, mmrazor's port of it 0.5.
+        attention_weight: >= 0; 4e-3 in the authors' code, as mmrazor reports it.
+        feature_weight: >= 0; 7e-5 likewise.
+        relation_weight: >= 0; 7e-5 likewise.
         mask: shape [batch], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
 
@@ -69,11 +69,11 @@ def fbkd(
         >>> round(fbkd(student, teacher, **same, attention_weight=1.0, feature_weight=0.0).item(), 4)
         7.2429
 
-    Reference: Zhang, Ma (2021), section 3, eq. 1-8, ICLR, https://openreview.net/forum?id=uKhGRvM8QNH.
+    Reference: Zhang, Ma (2021), ICLR, https://openreview.net/forum?id=uKhGRvM8QNH.
 
-    Differs: the authors' code takes each root over the whole batch, averages two softmaxes for M, leaves out
-        N, compares signed means of features instead of a and b, and has a learned adaptation of its own
-        in front of each comparison. Here the equations of the paper hold, sample by sample.
+    Differs: mmrazor's port of the authors' code takes each root over the whole batch, averages two softmaxes
+        for M, leaves out N as they did, compares signed means of features instead of a and b, and has a learned
+        adaptation of its own in front of each comparison. Here the formulas above hold, sample by sample.
     """
     check_positive("temperature", temperature)
     check_weights(attention_weight=attention_weight, feature_weight=feature_weight, relation_weight=relation_weight)

@@ -40,7 +40,7 @@ def one_stage_head_kd(
         student: objectness [*items], boxes [*items, 4], class scores [*items, classes]; the first and last
             unnormalised. Receive gradient.
         teacher: the same for the same anchors. Detached inside.
-        activation: "softmax" for one class an anchor, as in the paper; "sigmoid" where classes are independent.
+        activation: "softmax" for one class an anchor, as in YOLOv2; "sigmoid" where classes are independent.
         objectness_weight: >= 0; the paper uses one weight for all three terms.
         box_weight: >= 0.
         class_weight: >= 0.
@@ -62,9 +62,9 @@ def one_stage_head_kd(
         >>> round(one_stage_head_kd(student, teacher).item(), 4)
         4.2494
 
-    Reference: Mehta, Ozturk (2018), section 4.1, eq. 2-4, arXiv:1805.06361.
+    Reference: Mehta, Ozturk (2018), section 3.1, eq. 2-4, arXiv:1805.06361.
 
-    Differs: the paper leaves the kind of the three errors to the detector; here they are YOLO's squared ones.
+    Differs: the paper takes the errors of YOLO, L1 or L2; here all three are squared.
         Its suppression of neighbouring anchors on the feature map is the caller's `mask`.
     """
     check_activation(activation)

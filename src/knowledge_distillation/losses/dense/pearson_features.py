@@ -12,7 +12,7 @@ from knowledge_distillation.losses.inputs import full_precision, hide_masked
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 
-# the authors' guard against channels that do not vary
+# mmrazor's guard against channels that do not vary
 SMALL = 1e-6
 
 
@@ -36,7 +36,8 @@ def pkd_features(
 
     Returns:
         Dimensionless, from 0 (proportional channels) to 2: a scalar, or [batch] for "none". 0 when no sample
-        counts. The published detectors weigh each level with 6 (two-stage) or 10 (one-stage).
+        counts. mmrazor's configurations weigh each level with 6 for two-stage teachers, with 10 for one-stage
+        ones.
 
     Raises:
         ShapeError: if batch or channels differ, or the mask is not [batch].
@@ -49,10 +50,10 @@ def pkd_features(
         >>> round(pkd_features(student, teacher).item(), 4)
         0.0367
 
-    Reference: Cao, Zhang, Gao, Cheng, Cheng, Zhang (2022), section 3.2, eq. 3-4, arXiv:2207.02039.
+    Reference: Cao, Zhang, Gao, Cheng, Cheng, Zhang (2022), arXiv:2207.02039.
 
     Differs: not `pkd`, the patient distillation of BERT, which has the same initials. A channel that is
-        constant over the batch counts as 0 and gets no gradient, where the authors' code divides by 1e-6.
+        constant over the batch counts as 0 and gets no gradient, where mmrazor's code divides by 1e-6.
     """
     if (
         student_features.dim() != 4

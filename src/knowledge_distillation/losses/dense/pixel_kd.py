@@ -31,7 +31,7 @@ def pixel_kd(
     Args:
         student_logits: unnormalised class scores, shape [batch, classes, height, width]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        temperature: softening, > 0, dimensionless; the paper uses 1.
+        temperature: softening, > 0, dimensionless; 1 in the authors' code.
         class_axis: where the classes are; 1 as convolutional networks give them, -1 for channels last.
         mask: True where the pixel counts, shape [batch, height, width] (the logits' shape without the class
             axis), such as `labels != 255` to leave out ignored pixels; None counts all.
@@ -51,10 +51,10 @@ def pixel_kd(
         >>> round(pixel_kd(student, teacher, temperature=2.0).item(), 4)
         0.124
 
-    Reference: Liu, Chen, Liu, Qin, Luo, Wang (2019), section 3.1, eq. 1, arXiv:1903.04197.
+    Reference: Liu, Chen, Liu, Qin, Luo, Wang (2019), arXiv:1903.04197.
 
     Differs: the paper writes KL(student || teacher), but its authors' code has the teacher's probabilities
-        as targets, and so has this. The paper has no temperature.
+        as targets, and so has this. That code has no temperature.
     """
     check_same_shape(student_logits, teacher_logits, "logits")
     if not -student_logits.dim() <= class_axis < student_logits.dim():

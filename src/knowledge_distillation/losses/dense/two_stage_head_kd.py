@@ -46,8 +46,8 @@ def two_stage_head_kd(
         background_class: index of the background among the classes; 0, or -1 where it comes last.
         background_weight: >= 0; the paper uses 1.5.
         margin: how much better than the teacher a student must be to be left alone, >= 0, in squared offsets.
-        class_weight: >= 0; the paper uses 0.5, and 0.5 for the hard labels.
-        box_weight: >= 0; the paper uses 0.5, beside the usual smooth L1 loss.
+        class_weight: >= 0; the soft share beside the loss on the hard labels.
+        box_weight: >= 0; beside the usual smooth L1 loss.
         mask: shape [*items], True where the proposal counts; None counts all.
         reduction: "mean" over counted proposals, "sum", or "none" for one value per proposal, shape [*items].
 
@@ -65,7 +65,7 @@ def two_stage_head_kd(
         >>> round(two_stage_head_kd(student, teacher, target_boxes=torch.zeros(1, 4)).item(), 4)
         2.0746
 
-    Reference: Chen, Choi, Yu, Han, Chandraker (2017), sections 3.2-3.3, eq. 3-5, NIPS.
+    Reference: Chen, Choi, Yu, Han, Chandraker (2017), sections 3.2 and 3.3, eq. 3 and 4, NIPS.
 
     Differs: the paper writes a weighted cross-entropy; the teacher's weighted entropy is subtracted here,
         which leaves the gradient as it is and makes the class term 0 at equality. Class weights move its

@@ -44,7 +44,7 @@ def margin_mse(
         >>> margin_mse(torch.tensor([[5.0, 2.0]]), torch.tensor([[9.0, 1.0]])).item()
         25.0
 
-    Reference: Hofstaetter, Althammer, Schroeder, Sertkan, Hanbury (2020), section 3.1, arXiv:2010.02666.
+    Reference: Hofstaetter, Althammer, Schroeder, Sertkan, Hanbury (2020), arXiv:2010.02666.
 
     Differs: the paper has one negative a query; more are averaged.
     """

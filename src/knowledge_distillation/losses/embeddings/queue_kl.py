@@ -39,9 +39,9 @@ def queue_kl(
     Args:
         student_embeddings: shape [N, width]. Receives gradient.
         teacher_embeddings: same shape. Detached inside.
-        queue: earlier teacher embeddings of length 1, shape [size, width]; 65,536 in the paper. No gradient.
-        student_temperature: > 0, divides the student's cosines; 0.2 in the paper.
-        teacher_temperature: > 0, divides the teacher's cosines; 0.01 in the paper.
+        queue: earlier teacher embeddings of length 1, shape [size, width]; 65,536 in the authors' code. No gradient.
+        student_temperature: > 0, divides the student's cosines; 0.2 in the authors' code.
+        teacher_temperature: > 0, divides the teacher's cosines; lower is sharper, 1e-4 in the authors' code.
         mask: shape [N], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [N].
 
@@ -60,10 +60,10 @@ def queue_kl(
         >>> round(queue_kl(student, teacher, queue=queue, student_temperature=1.0).item(), 4)
         1.3133
 
-    Reference: Fang et al. (2021), SEED, section 3.2, arXiv:2101.04731.
+    Reference: Fang et al. (2021), SEED, arXiv:2101.04731.
 
-    Differs: the paper writes the cross-entropy; the teacher's entropy is subtracted, which leaves the
-        gradient as it is. The authors' code sharpens the teacher further, with temperature 1e-4.
+    Differs: the authors' code takes the cross-entropy; the teacher's entropy is subtracted here, which leaves
+        the gradient as it is.
     """
     check_positive("student_temperature", student_temperature)
     check_positive("teacher_temperature", teacher_temperature)
@@ -95,7 +95,7 @@ class QueueKL(Loss):
     Args:
         width: of the embeddings on both sides, a whole number above 0; else ConfigError.
         size: embeddings in the queue, at least the largest batch, else ConfigError below 1 and ShapeError in
-            training; 65,536 in the paper.
+            training; 65,536 in the authors' code.
     """
 
     facts = Facts(

@@ -36,7 +36,7 @@ def similarity_kl(
     Args:
         student_embeddings: shape [N, student_width]. Receives gradient.
         teacher_embeddings: shape [N, teacher_width]. Detached inside.
-        temperature: > 0, divides the cosines; 0.04 in the paper. Lower looks at the nearest samples only.
+        temperature: > 0, divides the cosines; 0.04 in the authors' code. Lower looks at the nearest samples only.
         mask: shape [N], True where the sample counts; a masked sample is compared with nobody. None
             counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [N].
@@ -55,9 +55,9 @@ def similarity_kl(
         >>> round(similarity_kl(student, teacher, temperature=1.0).item(), 4)
         0.2311
 
-    Reference: Koohpayegani, Tejankar, Pirsiavash (2020), CompRess, section 3, arXiv:2010.14713.
+    Reference: Koohpayegani, Tejankar, Pirsiavash (2020), CompRess, arXiv:2010.14713.
 
-    Differs: the paper compares with a memory bank of 128,000 earlier embeddings of each side; here the
+    Differs: the authors' code compares with a memory bank of 128,000 earlier embeddings of each side; here the
         rest of the batch takes its place.
     """
     check_positive("temperature", temperature)

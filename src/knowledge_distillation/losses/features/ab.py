@@ -36,7 +36,7 @@ def ab(
         student_features: already through the connector, [batch, channels, *space] for each stage, before the
             ReLU. Receives gradient.
         teacher_features: same shapes, before the ReLU; only the sign counts. Detached inside.
-        margin: > 0, in feature units; how far beyond zero a neuron must be. The paper uses 1.
+        margin: > 0, in feature units; how far beyond zero a neuron must be. 1 in the authors' code.
         elements: "sum" over the elements of a sample, as in the paper, or their "mean".
         stage_weights: one weight for each stage; None weighs all 1. The authors' code halves it with each stage
             away from the last: 2**(stage - last).
@@ -57,7 +57,7 @@ def ab(
         >>> ab(student, teacher).item()
         2.5
 
-    Reference: Heo, Lee, Yun, Choi (2018), section 3, arXiv:1811.03233.
+    Reference: Heo, Lee, Yun, Choi (2018), arXiv:1811.03233.
     """
     check_positive("margin", margin)
     values = []

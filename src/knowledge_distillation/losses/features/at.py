@@ -55,7 +55,7 @@ def at(
         student_features: [batch, channels, height, width] for each stage. Receives gradient.
         teacher_features: as many stages; channels may differ, and the larger map is average-pooled to the size
             of the smaller. Detached inside.
-        power: >= 1; the paper uses 1, 2 and 4, mostly 2.
+        power: >= 1; 2 in the authors' code.
         distance: "norm", the paper's Euclidean norm, or "mean_squared", the mean over pixels of the squared
             differences, as the authors' code has it (its weight is 1000).
         stage_weights: one weight for each stage; None weighs all 1.

@@ -55,7 +55,7 @@ def catkd(
         student_maps: class activation maps (`class_activation_maps`), shape [batch, classes, height, width].
             Receives gradient.
         teacher_maps: same batch and classes; height and width may differ. Detached inside.
-        size: side of the pooled maps, whole number above 0; the paper uses 2.
+        size: side of the pooled maps, whole number above 0; 2 in most of the authors' configurations.
         normalize: scale each class's map to length 1, as in the paper.
         mask: shape [batch], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
@@ -75,7 +75,7 @@ def catkd(
         >>> round(catkd(student, teacher).item(), 4)
         0.1464
 
-    Reference: Guo, Yan, Li, Wang, Chen (2023), section 3, arXiv:2304.12777.
+    Reference: Guo, Yan, Li, Wang, Chen (2023), arXiv:2304.12777.
 
     Differs: the paper divides by the classes only; the authors' code, as here, by classes and pixels, so the
         paper's value is size**2 times as large.

@@ -78,7 +78,7 @@ def fsp(
         pooling: how the larger map of a pair comes to the size of the smaller: "max" as in the paper, or
             "average".
         elements: "sum" over the entries of a matrix, as in the paper, or their "mean".
-        stage_weights: one weight for each pair, the paper's lambda; None weighs all 1, as the paper does.
+        stage_weights: one weight for each pair, the paper's lambda; None weighs all 1.
         mask: shape [batch], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
 
@@ -95,7 +95,7 @@ def fsp(
         >>> round(fsp([one, one], [one, 2 * one]).item(), 4)
         6.25
 
-    Reference: Yim, Joo, Bae, Kim (2017), eq. 1 and 2, CVPR.
+    Reference: Yim, Joo, Bae, Kim (2017), CVPR.
 
     Differs: RepDistiller's code pools by the average and takes the mean over the matrix; set `pooling` and
         `elements` so. torchdistill takes unsquared norms of the columns, which is another loss.

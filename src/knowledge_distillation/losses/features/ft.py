@@ -42,7 +42,7 @@ def ft(
         student_factors: the translator's output, shape [batch, channels, height, width]. Receives gradient.
         teacher_factors: the paraphraser's encoder output, same channels; the larger map is average-pooled to
             the size of the smaller. Detached inside.
-        p: order of the norm, >= 1; the paper uses 1 and 2, mostly 1.
+        p: order of the norm, >= 1; 1 in the authors' code.
         elements: "mean" divides the norm by (elements of a sample)**(1 / p), so that p = 1 is the mean absolute
             difference; "sum" is the plain p-norm.
         mask: shape [batch], True where the sample counts; None counts all.
@@ -62,9 +62,9 @@ def ft(
         >>> round(ft(student, teacher).item(), 4)
         0.6
 
-    Reference: Kim, Park, Kwak (2018), section 3, arXiv:1802.04977.
+    Reference: Kim, Park, Kwak (2018), arXiv:1802.04977.
 
-    Differs: the paper writes the plain norm (`elements="sum"`); its weight of 500 belongs to the authors' code,
+    Differs: the paper writes the plain norm (`elements="sum"`); the weight of 500 belongs to the authors' code,
         which takes the mean. RepDistiller's code averages the channels away first: attention transfer.
     """
     check_between("p", p, 1.0, float("inf"))

@@ -48,7 +48,7 @@ def hint(
         >>> round(hint(student, teacher).item(), 4)
         1.6667
 
-    Reference: Romero, Ballas, Kahou, Chassang, Gatta, Bengio (2014), eq. 3, arXiv:1412.6550.
+    Reference: Romero, Ballas, Kahou, Chassang, Gatta, Bengio (2014), arXiv:1412.6550.
 
     Differs: the paper writes half the squared norm, which is `elements="sum"` with a weight of 0.5. It trains
         with the hint alone at first, where the factor does not matter; beside other terms the mean keeps one

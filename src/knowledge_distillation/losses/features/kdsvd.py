@@ -65,7 +65,7 @@ def kdsvd(
         >>> round(kdsvd([one, one], [one, other]).item(), 4)
         0.0552
 
-    Reference: Lee, Kim, Song (2018), section 3, arXiv:1807.06819.
+    Reference: Lee, Kim, Song (2018), arXiv:1807.06819.
 
     Differs: a singular vector's sign is arbitrary, and code that keeps the sign of its linear-algebra library
         gives other values elsewhere; here the teacher's vectors are turned to a sum of 0 or more. Between

@@ -47,7 +47,7 @@ def nst(
         student_features: [batch, channels, height, width] for each stage. Receives gradient.
         teacher_features: as many stages; channels may differ, and the larger map is average-pooled to the size
             of the smaller. Detached inside.
-        kernel: "polynomial" (degree 2, no constant; the paper's best), "linear" or "gaussian".
+        kernel: "polynomial" (degree 2, no constant; the authors' code), "linear" or "gaussian".
         stage_weights: one weight for each stage; None weighs all 1.
         mask: shape [batch], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
@@ -66,7 +66,7 @@ def nst(
         >>> round(nst(student, teacher).item(), 4)
         0.5
 
-    Reference: Huang, Wang (2017), sections 3.2 and 4, arXiv:1707.01219.
+    Reference: Huang, Wang (2017), arXiv:1707.01219.
 
     Differs: the paper's factor of lambda / 2 is the term's weight.
     """

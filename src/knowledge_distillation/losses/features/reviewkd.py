@@ -39,7 +39,7 @@ def reviewkd(
     Args:
         student_features: already fused, [batch, channels, height, width] for each stage. Receives gradient.
         teacher_features: same shapes. Detached inside.
-        pyramid: sides of the pooled maps, from large to small; the paper uses 4, 2, 1.
+        pyramid: sides of the pooled maps, from large to small; 4, 2, 1 in the authors' code.
         stage_weights: one weight for each stage; None weighs all 1.
         mask: shape [batch], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
@@ -57,7 +57,7 @@ def reviewkd(
         >>> round(reviewkd(torch.zeros(1, 1, 2, 2), teacher).item(), 4)
         2.0
 
-    Reference: Chen, Liu, Zhao, Jia (2021), section 3 (hierarchical context loss), arXiv:2104.09044.
+    Reference: Chen, Liu, Zhao, Jia (2021), hierarchical context loss, arXiv:2104.09044.
     """
     if not all(isinstance(side, int) and side > 0 for side in pyramid):
         raise ConfigError(f"pyramid must hold whole numbers above 0, got {list(pyramid)}.")

@@ -66,7 +66,7 @@ def semckd(
         >>> semckd(student, teacher, attention=torch.tensor([[[0.75, 0.25]]])).item()
         1.75
 
-    Reference: Chen, Mei, Zhang, Wang, Feng, Chen (2021), section 3, arXiv:2012.03236.
+    Reference: Chen, Mei, Zhang, Wang, Feng, Chen (2021), arXiv:2012.03236.
     """
     rows, columns = len(student_values), len(student_values[0]) if student_values else 0
     if [len(row) for row in teacher_values] != [columns] * rows or attention.shape[1:] != (rows, columns):

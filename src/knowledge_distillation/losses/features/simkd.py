@@ -58,7 +58,7 @@ def simkd(
         >>> simkd(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[0.0, 1.0]]]])).item()
         2.5
 
-    Reference: Chen, Mei, Zhang, Wang, Feng, Chen (2022), section 3, arXiv:2203.14001.
+    Reference: Chen, Mei, Zhang, Wang, Feng, Chen (2022), arXiv:2203.14001.
 
     Differs: the paper writes the squared norm (`elements="sum"`); the authors' code takes the mean, as here.
     """
@@ -77,7 +77,7 @@ class SimKD(Loss):
         student_channels: of the student's map, a whole number above 0; else ConfigError.
         teacher_channels: of the teacher's map, likewise.
         factor: > 0, else ConfigError; how much narrower than the teacher's map the projector is inside; 2 in the
-            paper.
+            authors' code.
         classifier: the teacher's last linear layer, copied and frozen here, for `student_logits`. None: it comes with
             each call of `student_logits`.
         teacher_size: height and width of the teacher's map; None where it is at least as large as the student's.

@@ -38,7 +38,7 @@ def srrl(
             width]. Receives gradient.
         teacher_features: same batch and channels, pooled or not. Detached inside.
         classifier_weight: the teacher's, shape [classes, channels]. Detached inside.
-        feature_weight: >= 0, of the features' term; the paper uses one weight for both.
+        feature_weight: >= 0, of the features' term; the authors' code weighs both 1.
         regression_weight: >= 0, of the classifier's term.
         mask: shape [batch], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
@@ -56,10 +56,10 @@ def srrl(
         >>> srrl(student, teacher, classifier_weight=torch.tensor([[3.0, 1.0]])).item()
         9.5
 
-    Reference: Yang, Martinez, Bulat, Tzimiropoulos (2021), section 3, ICLR.
+    Reference: Yang, Martinez, Bulat, Tzimiropoulos (2021), ICLR.
 
-    Differs: the paper also writes the second term as a cross-entropy; its experiments and the authors' code take
-        the squared difference of the logits, as here.
+    Differs: a softmax regression would have a cross-entropy for the second term; here, as in the authors' code,
+        it is the squared difference of the logits.
     """
     check_between("feature_weight", feature_weight, 0.0, float("inf"))
     check_between("regression_weight", regression_weight, 0.0, float("inf"))

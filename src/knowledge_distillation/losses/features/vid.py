@@ -39,7 +39,7 @@ def vid(
         student_features: the regressor's mean, shape [batch, channels, *space]. Receives gradient.
         teacher_features: same shape. Detached inside.
         log_scale: what the variance is made of, shape [channels]. Receives gradient.
-        smallest_variance: > 0, squared feature units; the authors use 1e-5.
+        smallest_variance: > 0, squared feature units; 1e-5 in the code of the CRD benchmark.
         elements: "mean" over the elements of a sample, or their "sum", as the paper writes it.
         mask: shape [batch], True where the sample counts; None counts all.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
@@ -57,9 +57,9 @@ def vid(
         >>> round(vid(student, teacher, log_scale=torch.zeros(1)).item(), 4)
         2.7021
 
-    Reference: Ahn, Hu, Damianou, Lawrence, Dai (2019), section 2, arXiv:1904.05835.
+    Reference: Ahn, Hu, Damianou, Lawrence, Dai (2019), arXiv:1904.05835.
 
-    Differs: the paper adds the elements up (`elements="sum"`); the authors' code takes the mean, as here.
+    Differs: the paper adds the elements up (`elements="sum"`); the code of the CRD benchmark takes the mean, as here.
     """
     check_positive("smallest_variance", smallest_variance)
     check_same_shape(student_features, teacher_features, "features")

@@ -52,7 +52,7 @@ def batch_correlation(
         >>> round(batch_correlation(student, teacher, temperature=1.0).item(), 4)
         0.999
 
-    Reference: Jin, Wang, Lin (2023), section 3, batch-level alignment, CVPR.
+    Reference: Jin, Wang, Lin (2023), batch-level alignment, CVPR.
     """
     student, teacher = paired_probabilities(student_logits, teacher_logits, temperature=temperature, mask=mask)
     # P_t P_t' - P_s P_s' as the symmetric part of (P_t - P_s)(P_t + P_s)': no two nearly equal numbers subtracted.

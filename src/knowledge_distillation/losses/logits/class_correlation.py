@@ -50,7 +50,7 @@ def class_correlation(
         >>> round(class_correlation(student, teacher, temperature=1.0).item(), 4)
         0.9995
 
-    Reference: Jin, Wang, Lin (2023), section 3, class-level alignment, CVPR.
+    Reference: Jin, Wang, Lin (2023), class-level alignment, CVPR.
     """
     student, teacher = paired_probabilities(student_logits, teacher_logits, temperature=temperature, mask=mask)
     gap, total = teacher - student, teacher + student

@@ -38,7 +38,7 @@ def cosine(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None, redu
         >>> round(cosine(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])).item(), 4)
         0.2929
 
-    Reference: Sanh, Debut, Chaumond, Wolf (2019), DistilBERT, section 2, arXiv:1910.01108.
+    Reference: Sanh, Debut, Chaumond, Wolf (2019), DistilBERT, arXiv:1910.01108.
     """
     check_same_shape(student, teacher, "signal")
     similarity = torch.cosine_similarity(

@@ -46,10 +46,10 @@ def ctkd(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        global_temperature: the learned number before the sigmoid, one element; the paper starts it at 1, which
+        global_temperature: the learned number before the sigmoid, one element; the authors start it at 1, which
             is a temperature of 15.6. Receives the reversed gradient.
-        lowest_temperature: > 0, dimensionless; the paper uses 1.
-        temperature_range: > 0, dimensionless; the paper uses 20, so that temperatures go from 1 to 21.
+        lowest_temperature: > 0, dimensionless; 1 in the authors' scripts.
+        temperature_range: > 0, dimensionless; 20 in the authors' scripts, so that temperatures go from 1 to 21.
         reversal: strength of the reversal, from 0 (temperature stands still) to 1; lambda of the paper.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
@@ -69,7 +69,7 @@ def ctkd(
         >>> round(ctkd(student, teacher, global_temperature=torch.tensor([1.0])).item(), 4)
         0.1148
 
-    Reference: Li, Li, Yang, Zhao, Song, Luo, Li, Yang (2023), section 3, arXiv:2211.16231.
+    Reference: Li, Li, Yang, Zhao, Song, Luo, Li, Yang (2023), arXiv:2211.16231.
 
     Differs: the paper's second variant, which predicts a temperature for each sample, is not offered.
     """

@@ -60,10 +60,11 @@ def dist(
         >>> round(dist(student, teacher).item(), 4)
         1.0833
 
-    Reference: Huang, You, Wang, Qian, Xu (2022), section 3, arXiv:2205.10536.
+    Reference: Huang, You, Wang, Qian, Xu (2022), arXiv:2205.10536.
 
-    Differs: the squared temperature is in the authors' code, not in the paper's equations. A single item has no
-        relation over items: 0 here, the constant 1 there. Values that differ only by rounding correlate with
+    Differs: the squared temperature is in the code the authors train with (image_classification_sota); the loss
+        in their DIST_KD repository has no temperature. A single item has no relation over items: 0 here, the
+        constant 1 there. Values that differ only by rounding correlate with
         nothing and get no gradient, where the formula's may reach 1 / eps.
     """
     check_positive("eps", eps)

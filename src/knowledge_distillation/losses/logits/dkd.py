@@ -32,16 +32,16 @@ def dkd(
     KL(teacher || student). With target_weight 1 and nontarget_weight 1 - p_teacher[target] it is `kd`.
 
     When: labelled data and a confident teacher, whose near-zero mass on the other classes mutes what `kd`
-    learns from them. The paper warms the loss up over the first 20 epochs.
+    learns from them. The authors' code warms it up over the first 20 epochs on CIFAR-100.
 
     Args:
         student_logits: unnormalised scores, shape [*batch, classes], at least 2 classes. Receives gradient.
         teacher_logits: same shape. Detached inside.
         labels: class ids from 0 to classes - 1, shape [*batch].
-        temperature: softening, > 0, dimensionless; the paper uses 4 on CIFAR-100, 1 on ImageNet.
-        target_weight: alpha of the paper, 1 there.
-        nontarget_weight: beta of the paper, 0.5 to 8 there, larger for a more confident teacher; 8 for
-            ResNet32x4 to ResNet8x4.
+        temperature: softening, > 0, dimensionless; the authors use 4 on CIFAR-100, 1 on ImageNet.
+        target_weight: alpha of the paper, 1 in the authors' code.
+        nontarget_weight: beta of the paper, 0.5 to 8 in the authors' configurations; 8 for ResNet32x4 to
+            ResNet8x4.
         mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -59,10 +59,11 @@ def dkd(
         >>> round(dkd(student, teacher, labels=torch.tensor([0]), temperature=1.0).item(), 4)
         0.9042
 
-    Reference: Zhao, Cui, Song, Qiu, Liang (2022), section 3, arXiv:2203.08679.
+    Reference: Zhao, Cui, Song, Qiu, Liang (2022), arXiv:2203.08679.
 
     Differs: the squared temperature is in the authors' code, not in the paper's equations. The code takes the
-        target out by adding -1000 to its logit, which fails for logits of that size; here the class is removed.
+        target out by subtracting 1000 from its softened logit, which fails for logits of that size; here the
+        class is removed.
     """
     labels, mask = check_targets(labels, student_logits, mask)
     target, others = dkd_parts(student_logits, teacher_logits, labels=labels, temperature=temperature, mask=mask)

@@ -37,7 +37,7 @@ def kd(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        temperature: softening, > 0, dimensionless; the paper uses 1 to 20, image work mostly 4.
+        temperature: softening, > 0, dimensionless; image work mostly uses 4.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -55,7 +55,7 @@ def kd(
         >>> round(kd(student, teacher, temperature=2.0).item(), 4)
         0.124
 
-    Reference: Hinton, Vinyals, Dean (2015), section 2, arXiv:1503.02531.
+    Reference: Hinton, Vinyals, Dean (2015), arXiv:1503.02531.
 
     Differs: the paper writes a cross-entropy with soft targets; the teacher's entropy is subtracted here,
         which leaves the gradient as it is and makes the loss 0 when student and teacher agree.
@@ -116,7 +116,7 @@ def kd_from_log_probs(
         >>> round(kd_from_log_probs(student, teacher).item(), 4)
         0.3466
 
-    Reference: Hinton, Vinyals, Dean (2015), section 2, arXiv:1503.02531.
+    Reference: Hinton, Vinyals, Dean (2015), arXiv:1503.02531.
     """
     check_same_shape(student_log_probs, teacher_log_probs, "log_probs")
     check_positive("temperature", temperature)

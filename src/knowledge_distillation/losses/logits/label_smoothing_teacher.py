@@ -34,7 +34,7 @@ def label_smoothing_teacher(
         student_logits: unnormalised scores, shape [*batch, classes], at least 2 classes. Receives gradient.
         teacher_logits: ignored; accepted so that every loss is called the same way.
         labels: class ids from 0 to classes - 1, shape [*batch].
-        label_smoothing: share of the uniform distribution, 0 to 1; the papers use 0.1.
+        label_smoothing: share of the uniform distribution, 0 to 1; 0.1 is usual.
         temperature: softening of the student alone, > 0, dimensionless; the smoothed label is soft already.
         mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
@@ -52,8 +52,8 @@ def label_smoothing_teacher(
         >>> round(label_smoothing_teacher(torch.tensor([[4.0, 0.0, 0.0]]), labels=torch.tensor([0])).item(), 4)
         0.0115
 
-    Reference: Müller, Kornblith, Hinton (2019), section 1.1, arXiv:1906.02629; as a virtual teacher Yuan, Tay,
-        Li, Wang, Feng (2020), section 3, arXiv:1909.11723.
+    Reference: Müller, Kornblith, Hinton (2019), arXiv:1906.02629; as a virtual teacher Yuan, Tay,
+        Li, Wang, Feng (2020), arXiv:1909.11723.
     """
     check_positive("temperature", temperature)
     check_between("label_smoothing", label_smoothing, 0.0, 1.0)

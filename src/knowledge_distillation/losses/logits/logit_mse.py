@@ -29,7 +29,7 @@ def logit_mse(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        temperature: divides the difference, > 0, in units of logits; the papers use 1.
+        temperature: divides the difference, > 0, in units of logits; 1 leaves the logits as they are.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -46,7 +46,7 @@ def logit_mse(
         >>> logit_mse(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 1.0]])).item()
         2.5
 
-    Reference: Ba, Caruana (2014), section 2.2, arXiv:1312.6184; Kim, Oh, Kim, Cho, Yun (2021), arXiv:2105.08919.
+    Reference: Ba, Caruana (2014), arXiv:1312.6184; Kim, Oh, Kim, Cho, Yun (2021), arXiv:2105.08919.
 
     Differs: Ba and Caruana sum over the classes and halve; here it is the mean over the classes, so that a
         weight holds for any number of them.

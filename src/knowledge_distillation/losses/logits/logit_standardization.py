@@ -39,7 +39,7 @@ def logit_standardization(
     classes of each item.
 
     When: teacher and student differ so much in size that the student cannot reach the teacher's range of
-    logits. Weigh it higher than the loss alone; the paper uses 9 for `kd`.
+    logits. Weigh it higher than the loss alone; the authors use 9 for `kd`.
 
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient, but none where all
@@ -51,7 +51,7 @@ def logit_standardization(
             paper does.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: handed to `loss`.
-        **settings: handed to `loss`: labels, temperature and so on. The temperature is the paper's base
+        **settings: handed to `loss`: labels, temperature and so on. The temperature is the authors' base
             temperature, 2 if nothing is said.
 
     Returns:
@@ -68,9 +68,9 @@ def logit_standardization(
         >>> round(logit_standardization(student, teacher).item(), 4)
         0.0929
 
-    Reference: Sun, Ren, Li, Wang, Cao (2024), algorithms 1 and 2, arXiv:2403.01427.
+    Reference: Sun, Ren, Li, Wang, Cao (2024), arXiv:2403.01427.
 
-    Differs: the paper has no eps. Classes at -inf stay at -inf and are not counted among the classes. Logits
+    Differs: classes at -inf stay at -inf and are not counted among the classes. Logits
         that differ by no more than rounding are taken as equal, where the authors' code has a gradient of 1 / eps.
     """
     student, teacher = _standardized(student_logits, teacher_logits, eps=eps, unbiased=unbiased, mask=mask)
@@ -132,7 +132,7 @@ class LogitStandardization(Loss):
 
     Args:
         loss: a loss module of logits, called on the z-scores; None is `KD`.
-        temperature: > 0, of the default loss: the paper's base temperature, 2. ConfigError if another is given
+        temperature: > 0, of the default loss: the authors' base temperature, 2. ConfigError if another is given
             together with `loss`.
         reduction: of the default loss; ConfigError if another than "mean" is given together with `loss`.
     """

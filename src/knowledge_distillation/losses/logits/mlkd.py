@@ -39,9 +39,9 @@ def mlkd(
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
         temperatures: one or several, each > 0, the paper's prediction augmentation; 2 to 6 in the authors' code.
-        instance_weight: weight of the sample-by-sample KL; 1 in the paper.
-        batch_weight: weight of the pairs of samples; 1 in the paper.
-        class_weight: weight of the pairs of classes; 1 in the paper.
+        instance_weight: weight of the sample-by-sample KL.
+        batch_weight: weight of the pairs of samples.
+        class_weight: weight of the pairs of classes.
         mask: shape [*batch], True where the item counts; a masked item leaves every pair and sum.
         reduction: "mean" over counted items (the paper's loss), "sum", or "none" for one value per item, shape
             [*batch].
@@ -60,7 +60,7 @@ def mlkd(
         >>> round(mlkd(student, teacher, temperatures=(2.0, 4.0)).item(), 4)
         0.2506
 
-    Reference: Jin, Wang, Lin (2023), section 3, CVPR, pages 24276-24285.
+    Reference: Jin, Wang, Lin (2023), CVPR, pages 24276-24285.
 
     Differs: the authors' code scales the three parts by the share of samples (or classes) whose confidence is
         below the median, which with an even batch is a constant of one half, and adds `kd` on a second, strongly

@@ -28,14 +28,14 @@ def nkd(
     without the target.
 
     When: labelled image classification, as an alternative to `dkd`: the target term adds to the usual
-    cross-entropy with the labels, which the paper keeps with weight 1.
+    cross-entropy with the labels, which stays beside it.
 
     Args:
         student_logits: unnormalised scores, shape [*batch, classes], at least 2 classes. Receives gradient.
         teacher_logits: same shape. Detached inside.
         labels: class ids from 0 to classes - 1, shape [*batch].
-        temperature: softening of the other classes, > 0, dimensionless; lambda of the paper, 1 on ImageNet.
-        nontarget_weight: gamma of the paper, 1.5 on ImageNet.
+        temperature: softening of the other classes, > 0, dimensionless; 1 in the authors' code.
+        nontarget_weight: gamma in the authors' code, 1.5 there.
         mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -54,7 +54,7 @@ def nkd(
         >>> round(nkd(student, teacher, labels=torch.tensor([0])).item(), 4)
         1.4066
 
-    Reference: Yang, Zeng, Li, Zhang, Yuan, Li (2023), section 3, arXiv:2303.13005.
+    Reference: Yang, Zeng, Li, Zhang, Yuan, Li (2023), arXiv:2303.13005.
     """
     labels, mask = check_targets(labels, student_logits, mask)
     student, teacher = paired_log_probabilities(student_logits, teacher_logits, mask=mask)

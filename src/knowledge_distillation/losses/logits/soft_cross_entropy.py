@@ -30,7 +30,7 @@ def soft_cross_entropy(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        temperature: softening, > 0, dimensionless; the paper uses 1 to 20.
+        temperature: softening, > 0, dimensionless.
         scale_by_temperature_squared: multiply by temperature**2, which keeps the gradient's size when the
             temperature changes.
         mask: shape [*batch], True where the item counts; None counts all.
@@ -51,7 +51,7 @@ def soft_cross_entropy(
         >>> round(soft_cross_entropy(student, teacher).item(), 4)
         0.7645
 
-    Reference: Hinton, Vinyals, Dean (2015), section 2, arXiv:1503.02531.
+    Reference: Hinton, Vinyals, Dean (2015), arXiv:1503.02531.
     """
     student, teacher = paired_log_probabilities(student_logits, teacher_logits, temperature=temperature, mask=mask)
     values = -(teacher.exp() * student).sum(dim=-1)

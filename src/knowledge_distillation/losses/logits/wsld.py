@@ -32,7 +32,7 @@ def wsld(
     w = 1 - exp(-CE(student, label) / CE(teacher, label)), both at temperature 1 and held constant.
 
     When: labelled data and a teacher that is wrong or unsure on part of it: there its soft labels act as a
-    regulariser and raise the bias. The paper adds the usual cross-entropy and weighs this term by 2.5.
+    regulariser and raise the bias. The authors' code adds the usual cross-entropy and weighs this by 2.5.
 
     Args:
         student_logits: unnormalised scores, shape [*batch, classes], at least 2 classes. Receives gradient.
@@ -57,7 +57,7 @@ def wsld(
         >>> round(wsld(student, teacher, labels=torch.tensor([0])).item(), 4)
         3.088
 
-    Reference: Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang (2021), section 4, arXiv:2102.00650.
+    Reference: Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang (2021), arXiv:2102.00650.
     """
     labels, mask = check_targets(labels, student_logits, mask)
     student, teacher = paired_log_probabilities(student_logits.detach(), teacher_logits, mask=mask)

@@ -37,7 +37,7 @@ def binary_kl(
     Args:
         student_logits: scores before the sigmoid, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        temperature: softening, > 0, dimensionless; 1 in the paper. No factor of the squared temperature is
+        temperature: softening, > 0, dimensionless. No factor of the squared temperature is
             applied here: put it into the weight.
         class_mask: shape [classes] or [*batch, classes], True where the class counts, for partly
             labelled data; None counts all.
@@ -57,7 +57,7 @@ def binary_kl(
         >>> round(binary_kl(student, teacher).item(), 4)
         0.3278
 
-    Reference: Yang et al. (2023), multi-label logits distillation, section 3.2, arXiv:2308.06453.
+    Reference: Yang et al. (2023), multi-label logits distillation, arXiv:2308.06453.
     """
     check_same_shape(student_logits, teacher_logits, "logits")
     check_positive("temperature", temperature)

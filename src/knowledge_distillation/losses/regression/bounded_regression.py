@@ -41,14 +41,14 @@ def bounded_regression(
     |s - y|**2 where |s - y|**2 + margin > |t - y|**2, else 0; |.|**2 sums over the outputs.
 
     When: bounding boxes and other unbounded targets, where the teacher may be far off or even point the
-    wrong way. It joins the plain loss on the labels, with weight 0.5 in the paper.
+    wrong way. It joins the plain loss on the labels with a weight.
 
     Args:
         student_prediction: numbers in the target's units, shape [*items, outputs]. Receives gradient.
         teacher_prediction: same shape. Detached inside.
         labels: the true values, same shape. No gradient.
         margin: by how much the student must be better before its error stops counting, 0 or more, squared
-            units of the target; the paper names no value.
+            units of the target.
         penalty: "squared" (paper), or "huber" for both errors.
         delta: where Huber's penalty turns linear, > 0, in the target's units; unused when squared.
         mask: shape [*items], True where the item counts; None counts all.

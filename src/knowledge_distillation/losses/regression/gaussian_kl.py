@@ -61,7 +61,7 @@ def gaussian_kl(
         0.125
 
     Reference: Kullback, Leibler (1951) between Gaussians; the log variance as a network's output from
-        Kendall, Gal (2017), section 2.2, eq. 8, arXiv:1703.04977.
+        Kendall, Gal (2017), arXiv:1703.04977.
     """
     teacher_mean, teacher_log_variance = _mean_and_log_variance("teacher", teacher)
     if isinstance(student, Tensor):

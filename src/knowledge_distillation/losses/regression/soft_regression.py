@@ -59,7 +59,7 @@ def soft_regression(
         >>> soft_regression(student, teacher, penalty="huber").item()
         2.0
 
-    Reference: Ba, Caruana (2014), eq. 1, arXiv:1312.6184, who regress on logits; Huber (1964), section 1.
+    Reference: Ba, Caruana (2014), arXiv:1312.6184, who regress on logits; Huber (1964).
     """
     check_penalty(penalty, delta)
     check_same_shape(student_prediction, teacher_prediction, "prediction")

@@ -42,8 +42,8 @@ def cc(
         student_features: shape [batch, ...], flattened to one vector a sample. Receives gradient.
         teacher_features: shape [batch, ...]; the width may differ. Detached inside.
         kernel: "gaussian" or "bilinear".
-        gamma: sharpness of the Gaussian, > 0; the paper uses 0.4.
-        order: last power of the series, >= 1, the paper uses 2; None for the Gaussian itself.
+        gamma: sharpness of the Gaussian, > 0; 0.4 in torchdistill's configuration.
+        order: last power of the series, >= 1, 2 in torchdistill's; None for the Gaussian itself.
         normalize: bring every vector to length 1 first, as the series presumes.
         mask: shape [batch], True where the sample counts; a masked sample leaves all relations.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
@@ -62,9 +62,9 @@ def cc(
         >>> round(cc(student, teacher).item(), 4)
         0.0532
 
-    Reference: Peng, Jin, Liu, Zhou, Wu, Liu, Li, Zhang (2019), sections 3.2-3.3, arXiv:1904.01802.
+    Reference: Peng, Jin, Liu, Zhou, Wu, Liu, Li, Zhang (2019), arXiv:1904.01802.
 
-    Differs: the code that circulates as the authors' multiplies the feature gaps of samples next to each
+    Differs: the code that circulates as the authors' (RepDistiller) multiplies the feature gaps of samples next to each
         other in the batch: it depends on their order and is not this loss.
     """
     check_kernel(kernel, gamma, order)

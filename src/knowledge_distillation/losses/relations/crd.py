@@ -57,7 +57,7 @@ def crd(
         contrast: bank rows to compare with, shape [batch, 1 + K]: the sample's own row first, then K negatives.
         negatives: False where a negative must not count, because it shares the sample's class, shape
             [batch, K]; the others are weighted up to K. None counts all.
-        temperature: > 0; the paper uses 0.07 to 0.1.
+        temperature: > 0; 0.07 in the authors' code.
         student_normalizer: Z of the student's side; 1 in the paper's equation.
         teacher_normalizer: Z of the teacher's side.
         mask: shape [batch], True where the sample counts; None counts all.
@@ -80,7 +80,7 @@ def crd(
         >>> round(crd(bank[:1], bank[:1], temperature=0.5, **both, **banks).item(), 4)
         5.2771
 
-    Reference: Tian, Krishnan, Isola (2020), section 3.2, eq. 5-10 and 18-19, arXiv:1910.10699.
+    Reference: Tian, Krishnan, Isola (2020), eq. 18, arXiv:1910.10699.
 
     Differs: the paper's equation has no Z. The authors' code, which made the published numbers, divides both
         sides' scores by M times the mean score of the first batch (Wu et al., 2018, arXiv:1805.01978); `CRD`
@@ -141,8 +141,9 @@ class CRD(Loss):
         student_width: width of the student's flattened features.
         teacher_width: width of the teacher's.
         samples: how many samples the training set has, at least 2, else ConfigError; `index` must stay below.
-        width: of the embeddings; 128 in the paper.
-        negatives: how many per sample, at least 1, else ConfigError; the paper uses 16384, with replacement.
+        width: of the embeddings; 128 in the authors' code.
+        negatives: how many per sample, at least 1, else ConfigError; 16384 in the authors' code; drawn
+            with replacement.
         momentum: share of the old row that a bank keeps at each visit, 0 to 1, else ConfigError; 0.5 in the
             authors' code.
         normalizer: Z of both sides, > 0, else ConfigError; None measures it in the first training batch, as the

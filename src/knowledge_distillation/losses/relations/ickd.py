@@ -55,7 +55,7 @@ def ickd(
         >>> round(ickd(student, teacher).item(), 4)
         0.1992
 
-    Reference: Liu, Huang, Lin, Xie, Wang, Chang, Liang (2021), section 3.2, arXiv:2202.03680.
+    Reference: Liu, Huang, Lin, Xie, Wang, Chang, Liang (2021), arXiv:2202.03680.
 
     Differs: the rows are divided by their lengths as in the authors' code, so that the scale of the features
         drops out. The paper's form for a grid of patches is not here: cut the maps before.

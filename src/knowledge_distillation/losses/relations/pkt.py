@@ -63,10 +63,10 @@ def pkt(
         >>> round(pkt(student, teacher).item(), 4)
         0.0321
 
-    Reference: Passalis, Tefas (2018), section 3, eq. 4-10, arXiv:1803.10837.
+    Reference: Passalis, Tefas (2018), arXiv:1803.10837.
 
     Differs: the paper adds up all samples; here they are averaged. 1e-7 is added to lengths and kernel values,
-        so that nothing divides by 0. Published weights, 30000 with a batch of 64, belong to variant="code".
+        so that nothing divides by 0. RepDistiller's weight, 30000 with a batch of 64, belongs to variant="code".
     """
     paper = check_variant(variant) == "paper"
     student, teacher = sample_vectors(student_features, teacher_features, mask)

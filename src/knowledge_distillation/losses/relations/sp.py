@@ -28,7 +28,8 @@ def sp(
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch].
 
     Returns:
-        Dimensionless: a scalar, or [batch] for "none". 0 when no sample counts. The paper weighs it with 3000.
+        Dimensionless: a scalar, or [batch] for "none". 0 when no sample counts. The CRD benchmark weighs it
+        with 3000.
 
     Raises:
         ShapeError: if the batches differ, or the mask is not [batch].
@@ -41,7 +42,7 @@ def sp(
         >>> round(sp(student, teacher).item(), 4)
         0.1992
 
-    Reference: Tung, Mori (2019), section 3, eq. 1-4, arXiv:1907.09682.
+    Reference: Tung, Mori (2019), arXiv:1907.09682.
     """
     student, teacher = sample_vectors(student_features, teacher_features, mask)
     gaps = (unit(dot_products(student, student)) - unit(dot_products(teacher, teacher))).square()

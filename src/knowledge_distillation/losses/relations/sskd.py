@@ -33,7 +33,7 @@ def sskd(
     """temperature**2 * KL(teacher || student) of which image a transformed view is found to come from.
 
     View 0 of every sample is the untouched image, the others are transformed (rotated by 90, 180, 270 degrees in
-    the paper). A transformed view has a row of cosines with the untouched images of the whole batch;
+    the authors' code). A transformed view has a row of cosines with the untouched images of the whole batch;
     p = softmax(row / temperature). Rows where the teacher finds the right image all count; of the others only
     the share keep_wrong in which it ranks the right image highest, ties going to the smaller gap.
     The mean over these rows is the loss.
@@ -44,8 +44,8 @@ def sskd(
         student_features: projected features, shape [batch, views, width], view 0 untouched, at least 2 views.
             Receives gradient.
         teacher_features: shape [batch, views, width]; the width may differ. Detached inside.
-        temperature: of the rows, > 0; the paper uses 0.5.
-        keep_wrong: share of wrongly ranked rows to learn from, 0 to 1; the paper uses 0.75.
+        temperature: of the rows, > 0; 0.5 in the authors' code.
+        keep_wrong: share of wrongly ranked rows to learn from, 0 to 1; 0.75 in the authors' code.
         mask: shape [batch], True where the sample counts; a masked sample leaves with all its views.
         reduction: "mean" over counted samples, "sum", or "none" for one value per sample, shape [batch]: the
             sum over its rows in units of the mean number of rows a sample.
@@ -65,10 +65,10 @@ def sskd(
         >>> round(sskd(student, teacher).item(), 4)
         0.041
 
-    Reference: Xu, Liu, Li, Loy (2020), sections 3.2-3.3, eq. 3-7, arXiv:2006.07114.
+    Reference: Xu, Liu, Li, Loy (2020), arXiv:2006.07114.
 
-    Differs: the paper does not say which of equally ranked rows to keep; here it does not depend on the order
-        of the batch. The KL terms on class scores, eq. 5 and 8, are `kd` and not part of this.
+    Differs: the authors' code leaves it to its sort which of equally ranked rows are kept; here the order of the
+        batch does not matter. The KL terms on class scores are `kd` and not part of this.
     """
     check_positive("temperature", temperature)
     check_between("keep_wrong", keep_wrong, 0.0, 1.0)
@@ -125,9 +125,9 @@ class SSKD(Loss):
 
     Learns, where a width is given, that side's projection head (linear, ReLU, linear). The student's trains
     with the student. The teacher's must be trained before, on `pretext` with the teacher's body frozen (60
-    epochs in the paper), and stands still afterwards. With a `pretext_weight` it learns beside the student instead,
-    from the same batches: `pretext` is added to the loss, and no gradient of the student's term reaches it.
-    Without a width the features are taken as they are.
+    epochs in the authors' code), and stands still afterwards. With a `pretext_weight` it learns beside the student
+    instead, from the same batches: `pretext` is added to the loss, and no gradient of the student's term reaches
+    it. Without a width the features are taken as they are.
 
     Args:
         student_width: width of the student's features; None builds no head on this side.

@@ -33,8 +33,8 @@ def adaptive_kl(
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside. A class at -inf that the student can still say costs
             about 1e30: mask such classes on both sides.
-        head_mass: the teacher's mass that counts as head, 0 to 1; the paper uses 0.5.
-        temperature: softening, > 0, dimensionless; 1 in the paper.
+        head_mass: the teacher's mass that counts as head, 0 to 1; 0.5 in the authors' code.
+        temperature: softening, > 0, dimensionless; the authors' code has none.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 

@@ -38,11 +38,11 @@ def distillm2(
         teacher_logits: same shape. Detached inside.
         from_teacher: True where the teacher wrote the response, False where the student did, shape [responses].
         token_mask: shape [responses, tokens], True at the response's own tokens; None counts all.
-        skew: share of the other side in the mixture, above 0 and below 1; the paper starts at 0.1. A tensor
-            [responses] gives each response its own, as the paper's curriculum does.
+        skew: share of the other side in the mixture, above 0 and below 1; at most 0.1 in the authors' code.
+            A tensor [responses] gives each response its own, as the curriculum of that code does.
         student_weight: share of the student's responses in the loss, 0 to 1; 0.5 in the authors' code, which
             can raise it to 0.75 during training.
-        temperature: softening, > 0, dimensionless; 1 in the paper.
+        temperature: softening, > 0, dimensionless; the authors' code has none.
         mask: shape [responses], True where the response counts; None counts all.
         reduction: "mean" over counted responses, "sum", or "none" for one value per response, shape [responses].
 
@@ -63,7 +63,7 @@ def distillm2(
         >>> [round(value, 4) for value in values.tolist()]
         [0.0815, 0.0876]
 
-    Reference: Ko, Chen, Kim, Ding, Liang, Zharkov, Yun (2025), DistiLLM-2, section 3, arXiv:2503.07067.
+    Reference: Ko, Chen, Kim, Ding, Liang, Zharkov, Yun (2025), DistiLLM-2, arXiv:2503.07067.
 
     Differs: the authors' code keeps the student inside the mixture of the reverse part out of the gradient
         and adds both responses of a prompt; here gradient flows through the mixture, as in the formula,

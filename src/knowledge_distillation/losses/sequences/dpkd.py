@@ -44,7 +44,7 @@ def dpkd(
         teacher_log_probs: the teacher's, same shape. Detached inside.
         token_mask: shape [pairs, 2, tokens], True at the responses' own tokens; None counts all.
         beta: scale of the reward, > 0; 0.1 in the authors' code.
-        length_normalised: divide each reward by its number of tokens (eq. 9), or not (eq. 8).
+        length_normalised: divide each reward by its number of tokens, or not.
         mask: shape [pairs], True where the pair counts; None counts all.
         reduction: "mean" over counted pairs, "sum", or "none" for one value per pair, shape [pairs].
 
@@ -62,10 +62,10 @@ def dpkd(
         >>> round(dpkd(student, teacher, beta=1.0).item(), 4)
         1.7014
 
-    Reference: Li, Gu, Dong, Wang, Cheng, Wei (2024), section 2.2, eq. 8-9, arXiv:2406.19774.
+    Reference: Li, Gu, Dong, Wang, Cheng, Wei (2024), arXiv:2406.19774.
 
     Differs: the authors' code takes the two models' most likely tokens at each place of a given text and
-        applies the sigmoid token by token; here whole responses are compared, as eq. 9 says.
+        applies the sigmoid token by token; here whole responses are compared.
     """
     check_positive("beta", beta)
     check_same_shape(student_log_probs, teacher_log_probs, "log_probs")

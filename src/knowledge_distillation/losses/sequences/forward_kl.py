@@ -36,8 +36,8 @@ def forward_kl(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        temperature: softening, > 0, dimensionless; 1 to 20 in the papers. No factor of the squared
-            temperature is applied here: `kd` does that.
+        temperature: softening, > 0, dimensionless. No factor of the squared temperature
+            is applied here: `kd` does that.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -56,7 +56,7 @@ def forward_kl(
         0.099
 
     Reference: Kullback, Leibler (1951); as a distillation loss Hinton, Vinyals, Dean (2015),
-        arXiv:1503.02531, eq. 1-2.
+        arXiv:1503.02531.
 
     Differs: some language-model code (DistiLLM, MiniLLM, torchtune) calls the cross-entropy
         -sum p_t * log p_s by this name. It has the same gradient but is not 0 at equality;

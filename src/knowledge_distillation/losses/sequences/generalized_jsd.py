@@ -32,7 +32,7 @@ def generalized_jsd(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        beta: share of the teacher in the mixture, 0 to 1; the paper uses 0.1, 0.5 and 0.9.
+        beta: share of the teacher in the mixture, 0 to 1.
         temperature: softening, > 0, dimensionless; 1 in the paper. No factor of its square is applied.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
@@ -52,8 +52,7 @@ def generalized_jsd(
         >>> round(generalized_jsd(student, teacher, beta=0.5).item(), 4)
         0.026
 
-    Reference: Agarwal et al. (2023), On-Policy Distillation of Language Models, section 2,
-        arXiv:2306.13649.
+    Reference: Agarwal et al. (2023), On-Policy Distillation of Language Models, arXiv:2306.13649.
 
     Differs: DistillKit multiplies by the squared temperature; here nothing is multiplied.
     """

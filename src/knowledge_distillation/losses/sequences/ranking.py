@@ -107,8 +107,8 @@ def logistic_ranking(
         >>> round(logistic_ranking(student, teacher, k=3).item(), 4)
         0.4399
 
-    Reference: Burges et al. (2005), Learning to Rank using Gradient Descent (RankNet), section 3; on a
-        language model's top k as in DistillKit.
+    Reference: Burges et al. (2005), Learning to Rank using Gradient Descent (RankNet); on a language
+        model's top k as in DistillKit.
 
     Differs: DistillKit averages over the pairs of all tokens together; here each token weighs the same,
         which is equal whenever all have as many pairs.

@@ -29,7 +29,7 @@ def reverse_kl(
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside. A class at -inf that the student can still say costs
             about 1e30: mask such classes on both sides.
-        temperature: softening, > 0, dimensionless; 1 in the papers on language models.
+        temperature: softening, > 0, dimensionless; language models mostly take 1.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -47,7 +47,7 @@ def reverse_kl(
         >>> round(reverse_kl(student, teacher).item(), 4)
         0.112
 
-    Reference: Gu, Dong, Wei, Huang (2023), MiniLLM, section 2.1, arXiv:2306.08543.
+    Reference: Gu, Dong, Wei, Huang (2023), MiniLLM, arXiv:2306.08543.
 
     Differs: MiniLLM estimates the divergence of whole responses from samples, with a policy gradient. This
         is the exact divergence of one token's distribution, as DistiLLM and GKD with beta 1 have it.

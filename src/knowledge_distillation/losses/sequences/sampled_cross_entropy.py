@@ -33,10 +33,10 @@ def sampled_cross_entropy(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_samples: class ids drawn with replacement from the teacher's distribution (softened by
-            `temperature`, if any), shape [*batch, samples]; ids may repeat. 12 draws do in the paper.
+            `temperature`, if any), shape [*batch, samples]; ids may repeat. 12 draws do, say the authors.
         counts: how often each id was drawn, >= 0, same shape; 0 marks padding; None for once each. Draws from
             another distribution q bring count * p_t / q here. Detached inside.
-        temperature: softening of the student, > 0, dimensionless; 1 in the paper.
+        temperature: softening of the student, > 0, dimensionless.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 

@@ -39,8 +39,8 @@ def skew_forward_kl(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        skew: share of the teacher in the mixture, above 0 and below 1; the paper uses 0.1.
-        temperature: softening, > 0, dimensionless; 1 in the paper.
+        skew: share of the teacher in the mixture, above 0 and below 1; 0.1 in the authors' code.
+        temperature: softening, > 0, dimensionless; the authors' code has none.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -59,7 +59,7 @@ def skew_forward_kl(
         >>> round(skew_forward_kl(student, teacher, skew=0.1).item(), 4)
         0.0815
 
-    Reference: Ko, Kim, Chen, Yun (2024), DistiLLM, section 3.1, arXiv:2402.03898.
+    Reference: Ko, Kim, Chen, Yun (2024), DistiLLM, arXiv:2402.03898.
 
     Differs: the authors' code returns the cross-entropy -sum p_t * log m, larger by the teacher's entropy
         and not 0 at equality; the gradient is the same.
@@ -112,8 +112,8 @@ def skew_reverse_kl(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
-        skew: share of the student in the mixture, above 0 and below 1; the paper uses 0.1.
-        temperature: softening, > 0, dimensionless; 1 in the paper.
+        skew: share of the student in the mixture, above 0 and below 1; 0.1 in the authors' code.
+        temperature: softening, > 0, dimensionless; the authors' code has none.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -132,7 +132,7 @@ def skew_reverse_kl(
         >>> round(skew_reverse_kl(student, teacher, skew=0.1).item(), 4)
         0.0876
 
-    Reference: Ko, Kim, Chen, Yun (2024), DistiLLM, section 3.1, arXiv:2402.03898.
+    Reference: Ko, Kim, Chen, Yun (2024), DistiLLM, arXiv:2402.03898.
     """
     check_share("skew", skew)
     student, teacher = paired_log_probabilities(student_logits, teacher_logits, temperature=temperature, mask=mask)

@@ -32,7 +32,7 @@ def symmetric_kl(
         teacher_logits: same shape. Detached inside. A class at -inf that the student can still say costs
             about 1e30: mask such classes on both sides.
         forward_weight: share of the forward divergence, 0 to 1; 0.5 is half of Jeffreys' divergence.
-        temperature: softening, > 0, dimensionless; 1 in the papers on language models.
+        temperature: softening, > 0, dimensionless; language models mostly take 1.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -52,7 +52,7 @@ def symmetric_kl(
         0.1054
 
     Reference: Jeffreys (1946), An Invariant Form for the Prior Probability in Estimation Problems; as a
-        distillation loss Ko et al. (2024), DistiLLM, arXiv:2402.03898, where the reverse part weighs 0.9.
+        distillation loss Ko et al. (2024), DistiLLM, arXiv:2402.03898, in whose code the reverse part weighs 0.9.
 
     Differs: DistiLLM's code and torchtune put a cross-entropy in the place of the forward divergence, so
         theirs is larger by forward_weight times the teacher's entropy; the gradient is the same.

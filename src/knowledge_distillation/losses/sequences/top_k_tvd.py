@@ -53,7 +53,7 @@ def top_k_tvd(
         >>> round(top_k_tvd(student, teacher).item(), 4)
         0.2
 
-    Reference: Wen, Li, Du, Mou (2023), section 3, arXiv:2307.15190; the bucket for the tail as in DistillKit.
+    Reference: Wen, Li, Du, Mou (2023), arXiv:2307.15190; the bucket for the tail as in DistillKit.
     """
     student, known = prepare(student_logits, teacher, k=k, tail=tail, temperature=temperature, mask=mask)
     values = 0.5 * (known.exp() - student.exp()).abs().sum(dim=-1)

@@ -28,7 +28,7 @@ def tvd(
     Args:
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient, 0 where p_s = p_t.
         teacher_logits: same shape. Detached inside.
-        temperature: softening, > 0, dimensionless; 1 in the paper.
+        temperature: softening, > 0, dimensionless.
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -47,7 +47,7 @@ def tvd(
         0.2109
 
     Reference: Wen, Li, Du, Mou (2023), f-Divergence Minimization for Sequence-Level Knowledge Distillation,
-        section 3, arXiv:2307.15190.
+        arXiv:2307.15190.
 
     Differs: DistillKit multiplies by the squared temperature, which fits divergences that shrink with the
         square; this distance shrinks with the temperature itself, and nothing is multiplied here.

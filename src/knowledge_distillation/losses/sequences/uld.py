@@ -44,7 +44,7 @@ def uld(
         teacher_mask: shape [samples, teacher tokens], True at the teacher's tokens that count. With it the
             n-th counted student token of a sample meets the n-th counted teacher token, and student tokens
             beyond the teacher's last do not count. Without it both sides have the same items.
-        temperature: softening of the student, > 0, dimensionless; 1 in the paper.
+        temperature: softening of the student, > 0, dimensionless; 1 in the authors' code.
         teacher_temperature: softening of the teacher; None takes `temperature`.
         mask: shape [*batch], True where the student's item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
@@ -63,8 +63,8 @@ def uld(
         >>> round(uld(student, teacher).item(), 4)
         0.4
 
-    Reference: Boizard, El Haddad, Hudelot, Colombo (2024), section 3, arXiv:2402.12030; the paper adds 1.5
-        times this to the cross-entropy.
+    Reference: Boizard, El Haddad, Hudelot, Colombo (2024), arXiv:2402.12030; the authors' code adds 1.5 times
+        this to the cross-entropy.
 
     Differs: the paper sums over the tokens and the authors' code averages within a sequence, then over the
         sequences; here a token is an item, so "sum" is the paper's. Which row of logits predicts which token
@@ -150,7 +150,7 @@ def uld_from_log_probs(
         >>> round(uld_from_log_probs(student, teacher).item(), 4)
         0.4
 
-    Reference: Boizard, El Haddad, Hudelot, Colombo (2024), section 3, arXiv:2402.12030.
+    Reference: Boizard, El Haddad, Hudelot, Colombo (2024), arXiv:2402.12030.
     """
     teacher_log_probs, mask = pair_tokens(student_log_probs, teacher_log_probs.detach(), teacher_mask, mask)
     student = full_precision(hide_masked(student_log_probs, mask)).exp()

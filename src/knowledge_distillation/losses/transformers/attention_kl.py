@@ -54,7 +54,7 @@ def attention_kl(
         >>> round(attention_kl(torch.zeros(1, 1, 2, 2), teacher).item(), 4)
         0.1639
 
-    Reference: Wang et al. (2020), MiniLM, section 3.1, arXiv:2002.10957.
+    Reference: Wang et al. (2020), MiniLM, arXiv:2002.10957.
 
     Differs: the paper averages over one sequence; over a batch, every counted token weighs the same here.
         For an average of sequences, average each row of "none".
@@ -118,7 +118,7 @@ def attention_kl_from_probs(
         >>> round(attention_kl_from_probs(student, teacher).item(), 4)
         0.0654
 
-    Reference: Wang et al. (2020), MiniLM, section 3.1, arXiv:2002.10957.
+    Reference: Wang et al. (2020), MiniLM, arXiv:2002.10957.
 
     Differs: as `attention_kl`.
     """

@@ -49,7 +49,7 @@ def attention_mse(
         >>> attention_mse(student, torch.zeros(1, 1, 2, 2)).item()
         7.5
 
-    Reference: Jiao et al. (2019), TinyBERT, eq. 7, arXiv:1909.10351.
+    Reference: Jiao et al. (2019), TinyBERT, attention loss, arXiv:1909.10351.
 
     Differs: padding does not count, neither as query nor as key, where the authors' code divides by the
         padded length. Pairs that an additive mask blocks on both sides (scores at or below -1000) count as

@@ -44,8 +44,8 @@ def hidden_mse(
         >>> hidden_mse(student, torch.zeros(1, 2, 2), mask=torch.tensor([[True, False]])).item()
         2.5
 
-    Reference: Jiao et al. (2019), TinyBERT, eq. 8 without the projection, arXiv:1909.10351; for sentence
-        embeddings Reimers, Gurevych (2020), section 2, arXiv:2004.09813.
+    Reference: Jiao et al. (2019), TinyBERT, hidden states loss without the projection, arXiv:1909.10351;
+        for sentence embeddings Reimers, Gurevych (2020), arXiv:2004.09813.
     """
     check_same_shape(student_hidden, teacher_hidden, "hidden")
     student = full_precision(hide_masked(student_hidden, mask))

@@ -37,7 +37,7 @@ def minilm(
         student: queries, keys and values of the last layer, each [N, L, width], heads side by side in
             the width. Receives gradient.
         teacher: the same three; the width may differ. Detached inside.
-        heads: attention heads of both models; 12 in the paper.
+        heads: attention heads of both models; 12 in BERT-base.
         mask: tokens, shape [N, L], True where the token counts, as query and as key; None counts all.
         reduction: "mean" over counted tokens, "sum", or "none" for one value per token, shape [N, L].
 
@@ -56,7 +56,7 @@ def minilm(
         >>> round(minilm(student, teacher, heads=1).item(), 4)
         0.225
 
-    Reference: Wang et al. (2020), sections 3.1 and 3.2, arXiv:2002.10957.
+    Reference: Wang et al. (2020), arXiv:2002.10957.
 
     Differs: the paper averages over one sequence; over a batch, every counted token weighs the same here.
         For an average of sequences, average each row of "none".

@@ -36,14 +36,14 @@ def minilmv2(
     sum over X in (Q, K, V) of weight_X * KL(softmax(X_t X_t^T / sqrt(d_t)) || softmax(X_s X_s^T / sqrt(d_s))),
     averaged over the relation heads; d = width / relation_heads, each side's own.
 
-    When: as `minilm`, and the student may have another number of attention heads. The teacher's layer is
-    the last one for base models and an upper middle one for large models (21 of 24 for BERT).
+    When: as `minilm`, and the student may have another number of attention heads. The teacher's layer
+    need not be its last: for large teachers one in the upper half may serve better.
 
     Args:
         student: queries, keys and values of one layer, each [N, L, width], heads side by side in the
             width. Receives gradient.
         teacher: the same three; the width may differ. Detached inside.
-        relation_heads: parts that every width is cut into; 48 in the paper for base, 64 for large teachers.
+        relation_heads: parts that every width is cut into; 48 in Bloomberg's reimplementation.
         weights: of the three relations Q-Q, K-K and V-V, each 0 or more; one third each.
         mask: tokens, shape [N, L], True where the token counts, as query and as key; None counts all.
         reduction: "mean" over counted tokens, "sum", or "none" for one value per token, shape [N, L].
@@ -64,7 +64,7 @@ def minilmv2(
         >>> round(minilmv2(student, teacher, relation_heads=1).item(), 4)
         0.1125
 
-    Reference: Wang et al. (2021), section 3, arXiv:2012.15828.
+    Reference: Wang et al. (2021), arXiv:2012.15828.
 
     Differs: the paper averages over one sequence; over a batch, every counted token weighs the same here.
         For an average of sequences, average each row of "none".

@@ -54,7 +54,7 @@ def patient(
         >>> round(patient(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 5.0]])).item(), 4)
         2.0
 
-    Reference: Sun, Cheng, Gan, Liu (2019), eq. 7, arXiv:1908.09355.
+    Reference: Sun, Cheng, Gan, Liu (2019), arXiv:1908.09355.
 
     Differs: the paper sums over the batch, which is reduction="sum". The authors' code averages over
         layers and width too: divide by their product for its scale.

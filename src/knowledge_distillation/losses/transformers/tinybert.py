@@ -60,7 +60,7 @@ def tinybert(
         >>> tinybert(student, teacher).item()
         3.0
 
-    Reference: Jiao et al. (2019), eq. 6 to 9 with every weight 1, arXiv:1909.10351.
+    Reference: Jiao et al. (2019), with every weight 1, arXiv:1909.10351.
 
     Differs: padding does not count, as in `attention_mse`. The authors' code adds a bias to W.
     """

@@ -58,6 +58,10 @@ def inputs_checksum(sample: Any) -> int:
 
 
 def _checksum(value: Any, start: int) -> int:
+    if isinstance(value, Tensor):
+        facts = zlib.crc32(f"{value.dtype}{value.shape}".encode(), start)
+        plain = value.detach().cpu().contiguous()
+        return zlib.crc32(plain.view(-1).view(torch.uint8).numpy().data, facts) if plain.numel() else facts
     if isinstance(value, Mapping):
         for key in sorted(value, key=str):
             start = _checksum(value[key], zlib.crc32(str(key).encode(), start))
@@ -68,10 +72,6 @@ def _checksum(value: Any, start: int) -> int:
         for entry in value:
             start = _checksum(entry, start)
         return zlib.crc32(str(len(value)).encode(), start)
-    if isinstance(value, Tensor):
-        plain = value.detach().cpu().contiguous()
-        start = zlib.crc32(f"{plain.dtype}{tuple(plain.shape)}".encode(), start)
-        return zlib.crc32(plain.view(-1).view(torch.uint8).numpy().data, start) if plain.numel() else start
     if isinstance(value, (str, bytes)):
         return zlib.crc32(value if isinstance(value, bytes) else value.encode(), start)
     if value is None or isinstance(value, (bool, int, float)):
