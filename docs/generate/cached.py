@@ -22,10 +22,12 @@ def losses() -> str:
         label = code(spec) if spec else "a polynomial through 50 ranked ids, for comparison"
         cells = [f"{found['bytes_per_token'][name]:,.0f} B, {found['kl'][name]:.2g}" for found in (drawn, real)]
         rows.append((label, *cells))
-    heads = [f"{'drawn' if found is drawn else 'SmolLM2-135M'}, {found['classes']:,} classes" for found in (drawn, real)]
+    heads = [
+        f"{'drawn' if found is drawn else 'SmolLM2-135M'}, {found['classes']:,} classes" for found in (drawn, real)
+    ]
     return (
-        "Bytes a token, and the KL divergence in nats from the teacher to what is read back, the mass of the tail spread "
-        f"evenly over the classes that were not kept:\n\n{table(('Encoding', *heads), rows)}\n\n"
+        "Bytes a token, and the KL divergence in nats from the teacher to what is read back, the mass of the tail "
+        f"spread evenly over the classes that were not kept:\n\n{table(('Encoding', *heads), rows)}\n\n"
         "Most of it is what every short list loses, the shape of the tail; a loss with one outcome for the tail, as "
         '`top_k_kl` has with `tail="bucket"`, does not see that part.'
     )
@@ -36,9 +38,10 @@ def speeds() -> str:
     found = result("cache_io")
     torch_save = found["ratio_to_torch_save"]
     return (
-        f"{found['tokens_per_second'] / 1e6:.1f} million tokens a second are read and decoded (64 classes each, in random "
-        f"order). Writing goes at **{found['ratio_to_disk']:.2f}** of the disk's own speed, and is "
-        f"{torch_save['write']:.0f} times as fast as one `torch.save` a sample; reading {torch_save['read']:.0f} times.\n\n"
+        f"{found['tokens_per_second'] / 1e6:.1f} million tokens a second are read and decoded (64 classes each, in "
+        f"random order). Writing goes at **{found['ratio_to_disk']:.2f}** of the disk's own speed, and is "
+        f"{torch_save['write']:.0f} times as fast as one `torch.save` a sample; reading {torch_save['read']:.0f} "
+        f"times.\n\n"
         f"{machine(found)}"
     )
 

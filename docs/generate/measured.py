@@ -65,7 +65,7 @@ def online_peers() -> str:
         cells = [shown]
         for pair in pairs.values():
             times = pair["milliseconds_a_step"].get(arm)
-            cells += [f"{times['median']:.3g}", f"{pair['ratio_of_all_arms'][arm]:.2f}"] if times else ["–", "–"]
+            cells += [f"{times['median']:.3g}", f"{pair['ratio_of_all_arms'][arm]:.2f}"] if times else ["-", "-"]
         rows.append(cells)
     head = ["arm", *(text for name in pairs for text in (f"{PAIRS[name]}, ms", "ratio"))]
     chosen = " ".join(f'{PAIRS[name]}: `speed="auto"` chose {pair["speed_chosen"]}' for name, pair in pairs.items())

@@ -26,7 +26,12 @@ def online_peers(found: Mapping[str, Any]) -> str:
         top += 34
         arms = [arm for arm in ARMS if arm in ratios]
         rows = [
-            (ARMS[arm].replace("`", ""), ratios[arm], pair["milliseconds_a_step"][arm]["median"], arm.startswith("toolkit"))
+            (
+                ARMS[arm].replace("`", ""),
+                ratios[arm],
+                pair["milliseconds_a_step"][arm]["median"],
+                arm.startswith("toolkit"),
+            )
             for arm in arms
         ]
         drawn, top = bars(rows, top, most)
@@ -54,7 +59,7 @@ def cache_io(found: Mapping[str, Any]) -> str:
     low, high = math.floor(low), math.ceil(high)
 
     def x(size: float) -> float:
-        return left + (math.log10(size) - 1.5) / 4.2 * (right - left)
+        return left + (math.log10(size) - 1.0) / 4.7 * (right - left)
 
     def y(kl: float) -> float:
         return bottom - (math.log10(kl) - low) / (high - low) * (bottom - top)
@@ -68,15 +73,14 @@ def cache_io(found: Mapping[str, Any]) -> str:
         parts.append(text(x(size), bottom + 22, f"{size:,} B", anchor="middle"))
     parts.append(text((left + right) / 2, bottom + 44, "bytes a token", anchor="middle"))
     for name, (size, kl) in kept.items():
-        above = -12 if name.startswith("fit") else 18
+        above = -12 if name.startswith(("fit", "top_k")) else 18
         parts += dots([(x(size), y(kl))], OTHERS if name.startswith("fit") else OURS)
-        parts.append(text(x(size) - 4, y(kl) + above, name, anchor="end" if size > 10_000 else "start"))
+        anchor = "end" if size > 10_000 or name.startswith("fit") else "start"
+        parts.append(text(x(size) - 4, y(kl) + above, name, anchor=anchor))
     return svg(parts, bottom + 60)
 
 
-def bars(
-    rows: Sequence[tuple[str, float, float, bool]], top: float, most: float
-) -> tuple[list[str], float]:
+def bars(rows: Sequence[tuple[str, float, float, bool]], top: float, most: float) -> tuple[list[str], float]:
     """A bar for each row of name, ratio, milliseconds and whether it is ours; and where the next thing may begin."""
     parts = []
     one = LEFT + (WIDTH - LEFT - RIGHT) / most

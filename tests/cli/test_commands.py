@@ -40,6 +40,7 @@ NAMES = {
     "models": models,
     "data": data_sets,
     "trackers": lambda: TRACKERS,
+    "encodings": lambda: ["dense", "int8", "top_k", "compact_top_k", "sampled"],
     "adapters": lambda: ["auto", "original", "two_tokenizers", "response_pairs"],
 }
 

@@ -9,7 +9,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-KINDS = ("losses", "objectives", "recipes", "optimizers", "schedules", "models", "data", "trackers", "adapters")
+KINDS = (
+    "losses",
+    "objectives",
+    "recipes",
+    "optimizers",
+    "schedules",
+    "models",
+    "data",
+    "trackers",
+    "adapters",
+    "encodings",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +77,10 @@ def _named(what: str) -> dict[str, Any]:
         from knowledge_distillation.training.tracking import TRACKERS
 
         return {name: f"needs the package {package}" for name, (package, _) in TRACKERS.items()}
+    if what == "encodings":
+        from knowledge_distillation.teachers.cache import ENCODINGS
+
+        return dict(ENCODINGS)
     if what == "adapters":
         from knowledge_distillation.capture.adapters import ADAPTERS
 

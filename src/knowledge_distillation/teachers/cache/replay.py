@@ -59,9 +59,7 @@ def inputs_checksum(sample: Any) -> int:
 
 def _checksum(value: Any, start: int) -> int:
     if isinstance(value, Tensor):
-        facts = zlib.crc32(f"{value.dtype}{value.shape}".encode(), start)
-        plain = value.detach().cpu().contiguous()
-        return zlib.crc32(plain.view(-1).view(torch.uint8).numpy().data, facts) if plain.numel() else facts
+        return zlib.crc32(_content(value), zlib.crc32(f"{value.dtype}{value.shape}".encode(), start))
     if isinstance(value, Mapping):
         for key in sorted(value, key=str):
             start = _checksum(value[key], zlib.crc32(str(key).encode(), start))
@@ -79,3 +77,10 @@ def _checksum(value: Any, start: int) -> int:
     array = np.ascontiguousarray(value)  # an image, a NumPy array or scalar
     start = zlib.crc32(f"{array.dtype}{array.shape}".encode(), start)
     return zlib.crc32(array.tobytes() if array.dtype != object else repr(value).encode(), start)
+
+
+def _content(tensor: Tensor) -> Any:
+    plain = tensor.detach().cpu()
+    if plain.dtype == torch.bfloat16:  # NumPy has none
+        plain = plain.view(torch.int16)
+    return np.ascontiguousarray(plain.numpy())
