@@ -1,0 +1,1 @@
+"""Preflight checks: is anything silently wrong before the first step?"""

@@ -1,0 +1,1 @@
+"""Export: the student alone, reloaded and compared before it is called done."""
