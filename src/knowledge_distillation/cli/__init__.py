@@ -11,6 +11,7 @@ COMMANDS = {
     "demo": "teach a small model real digits and see what the teacher was worth",
     "train": "train a student as a recipe says",
     "cache": "keep a teacher's answers on the disk; inspect or verify what is kept",
+    "capture": "show the layers of a model that a recipe can name, with the shapes they give",
     "list": "show losses, recipes, optimizers, schedules, models, data sets",
 }
 

@@ -198,6 +198,18 @@ def _parse(text: str, source: str) -> Any:
         raise ConfigError(f"{source} is nested too deeply to be a recipe.") from None
 
 
+def settings_from(overrides: Iterable[str]) -> dict[str, Any]:
+    """The settings that "a=value" texts give, the values read as YAML.
+
+    Raises:
+        ConfigError: if a text has no "=", or its value is no plain YAML.
+    """
+    settings: dict[str, Any] = {}
+    for override in overrides:
+        _override(settings, override)
+    return settings
+
+
 def _override(content: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
