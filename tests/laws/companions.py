@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -22,13 +22,8 @@ from knowledge_distillation.losses.relations.rkd import rkd_distance
 from knowledge_distillation.losses.relations.sp import sp
 from knowledge_distillation.losses.relations.sskd import SSKD
 from knowledge_distillation.losses.sequences.spans import align_spans, merge_spans, pair_tokens
+from tests.laws.extremes import EXTREMES, Check, assert_same
 from tests.laws.memories import MEMORIES, random
-
-Check = Callable[[], None]
-
-
-def assert_same(found: Tensor, expected: object) -> None:
-    torch.testing.assert_close(found.detach().double(), torch.as_tensor(expected).double(), rtol=1e-6, atol=1e-9)
 
 
 def paraphraser_keeps_the_size() -> None:
@@ -162,7 +157,7 @@ def spans_end_where_both_end() -> None:
 
 def spans_multiply_probabilities() -> None:
     probs = torch.tensor([[[0.1, 0.2, 0.7], [0.3, 0.3, 0.4], [0.5, 0.25, 0.25], [0.6, 0.2, 0.2]]])
-    ids, spans = torch.tensor([[2, 0, 1, 0]]), torch.tensor([[0, 1, 1, -1]])
+    ids, spans = torch.tensor([[2, 0, 1, -100]]), torch.tensor([[0, 1, 1, -1]])
     for keep, second in {
         "last": [0.5 * 0.3, 0.25 * 0.3, 0.25 * 0.3],
         "first": [0.3 * 0.25, 0.3 * 0.25, 0.4 * 0.25],
@@ -179,6 +174,7 @@ def spans_multiply_probabilities() -> None:
 SPANS = (tokens_pair_by_place, spans_end_where_both_end, spans_multiply_probabilities)
 
 COMPANIONS: Mapping[str, tuple[Check, ...]] = {
+    **EXTREMES,
     "ft": (paraphraser_keeps_the_size, paraphraser_learns_to_rebuild),
     "semckd": (embeddings_have_the_asked_width,),
     "simkd": (student_answers_through_the_teachers_classifier,),
