@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.signals import Signals
 from tests.training.toys import filled, seeded
 
-OF_TOKENS = {"gkd", "distillm", "minillm", "akl", "f_distill", "ctc_kd"}
+OF_TOKENS = {"gkd", "distillm", "distillm_reverse", "minillm", "akl", "f_distill", "top_k", "ctc_kd", "distilbert"}
 OF_HIDDEN_STATES = {"tinybert", "patient"}
 OF_ATTENTION = {"minilm", "minilmv2"}
 OF_TWO_TOKENIZERS = {"uld", "gold"}
-OF_DETECTORS = {"fgd", "fbkd", "pkd_features"}
+OF_DETECTORS = {"fgd", "fbkd", "pkd_features", "one_stage_head", "two_stage_head"}
 OF_PIXELS = {"pixel_kd", "cwd"}
-OF_ONE_WIDTH = {"fsp", "kdsvd", "patient"}
+OF_ONE_WIDTH = {"fsp", "kdsvd", "patient", "distilbert"}
 """Methods whose papers ask for layers of equal width."""
-ADAPTERS = {**dict.fromkeys(OF_TWO_TOKENIZERS, "two_tokenizers"), "dpkd": "response_pairs"}
 
 
 class Cnn(nn.Module):
@@ -54,6 +54,25 @@ class Detector(Cnn):
         scores = super().forward(images)
         own = {"objectness": scores[:, 0].square().mean(), "boxes": scores[:, 1:].square().mean()}
         return {"logits": scores, "loss": own if self.training else {}}
+
+
+def head(model: nn.Module, batch: dict[str, Tensor], temperature: float = 1.0) -> Signals:
+    """What a detector's head says of one anchor or proposal a picture, and the box that it should learn."""
+    output = model(batch["images"])
+    scores = output["logits"]
+    return Signals(
+        features={"objectness": scores[:, 0], "boxes": scores[:, 1:], "class_logits": scores},
+        loss_terms=output["loss"],
+        extras={"target_boxes": torch.zeros(len(scores), 4)},
+    )
+
+
+ADAPTERS: dict[str, Any] = {
+    **dict.fromkeys(OF_TWO_TOKENIZERS, "two_tokenizers"),
+    "dpkd": "response_pairs",
+    "one_stage_head": head,
+    "two_stage_head": head,
+}
 
 
 class Language(nn.Module):
@@ -171,7 +190,7 @@ def pixels() -> list[dict[str, Tensor]]:
 def models_and_data(name: str) -> tuple[nn.Module, nn.Module, list[Any]]:
     """Student, teacher and samples that a preset can train on."""
     if name in OF_TOKENS:
-        return Language(8, 2, 1), Language(12, 4, 2), sentences(per_token=True)
+        return Language(8, 2, 1), Language(8 if name in OF_ONE_WIDTH else 12, 4, 2), sentences(per_token=True)
     if name == "distillm2":
         return Language(8, 2, 1), Language(12, 4, 2), sentences(True, from_teacher=torch.arange(16) % 2 == 0)
     if name == "dpkd":

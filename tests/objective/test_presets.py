@@ -104,6 +104,12 @@ PUBLISHED = {
     "compress": {"similarity_kl": 1.0},
     "seed": {"queue_kl": 1.0},
     "multi_label": {"binary_cross_entropy": 1.0, "binary_kl": 10.0},
+    "label_smoothing": {"label_smoothing_teacher": 1.0},
+    "distilbert": {"kd": 5.0, "cross_entropy": 2.0, "cosine": 1.0},
+    "distillm_reverse": {"skew_reverse_kl": 1.0},
+    "top_k": {"top_k_kl": 1.0},
+    "one_stage_head": {"task": 1.0, "one_stage_head_kd": 1.0},
+    "two_stage_head": {"task": 1.0, "two_stage_head_kd": 1.0},
     "bounded_regression": {"smooth_l1": 1.0, "bounded_regression": 0.5},
     "logit_regression": {"logit_mse": 1.0},
 }

@@ -57,10 +57,25 @@ def pkd_features() -> Terms:
     return beside_own("pkd_features", 10.0, "@last", "auto")
 
 
+def one_stage_head() -> Terms:
+    """Heads of one-stage detectors, arXiv:1805.06361: the detector's losses + the head's, scaled by objectness."""
+    return beside_own("one_stage_head_kd", 1.0, ("objectness", "boxes", "class_logits"))
+
+
+def two_stage_head() -> Terms:
+    """Heads of two-stage detectors, NeurIPS 2017: the detector's losses + 0.5 class and 0.5 box term of the head.
+
+    The paper takes half of the loss on the hard labels beside the class term, and adds a hint on the features.
+    """
+    return beside_own("two_stage_head_kd", 1.0, ("class_logits", "boxes"), class_weight=0.5, box_weight=0.5)
+
+
 DENSE: Mapping[str, Preset] = {
     "pixel_kd": pixel_kd,
     "cwd": cwd,
     "fgd": fgd,
     "fbkd": fbkd,
     "pkd_features": pkd_features,
+    "one_stage_head": one_stage_head,
+    "two_stage_head": two_stage_head,
 }

@@ -20,6 +20,11 @@ def gold(**ids: Any) -> Terms:
     return {"hybrid_uld": Term(named_loss("hybrid_uld", ids))}
 
 
+def top_k() -> Terms:
+    """Forward KL from the teacher's 64 likeliest classes and the mass of the others, live or from a cache."""
+    return alone("top_k_kl", k=64)
+
+
 def distillm2() -> Terms:
     """DistiLLM-2, arXiv:2503.07067: skew KL 0.1, forward on the teacher's responses and reverse on the student's.
 
@@ -65,10 +70,12 @@ def ctc_kd() -> Terms:
 LANGUAGE: Mapping[str, Preset] = {
     "gkd": partial(alone, "generalized_jsd", beta=0.5),
     "distillm": partial(alone, "skew_forward_kl", skew=0.1),
+    "distillm_reverse": partial(alone, "skew_reverse_kl", skew=0.1),
     "distillm2": distillm2,
     "minillm": partial(alone, "reverse_kl"),
     "akl": akl,
     "f_distill": f_distill,
+    "top_k": top_k,
     "dpkd": dpkd,
     "uld": uld,
     "gold": gold,

@@ -41,6 +41,11 @@ def lskd() -> Terms:
     return {"cross_entropy": Term(CrossEntropy(), weight=0.1), "lskd": Term(LogitStandardization(KD(2.0)), weight=9.0)}
 
 
+def label_smoothing() -> Terms:
+    """Label smoothing, arXiv:1906.02629: no teacher, 0.1 of each label spread over all classes."""
+    return alone("label_smoothing_teacher", label_smoothing=0.1)
+
+
 def logit_regression() -> Terms:
     """Ba, Caruana (2014), arXiv:1312.6184: the squared difference of the logits, and no labels."""
     return alone("logit_mse")
@@ -97,6 +102,7 @@ LOGITS: Mapping[str, Preset] = {
     "ctkd": partial(mixed, "ctkd", 0.9, 0.1),
     "wsld": partial(mixed, "wsld", 2.25, 1.0),
     "spherical": partial(mixed, "spherical", 0.9, 0.1),
+    "label_smoothing": label_smoothing,
     "tf_kd": partial(mixed, "tf_kd", 0.1, 0.9),
     "logit_regression": logit_regression,
     "multi_label": multi_label,

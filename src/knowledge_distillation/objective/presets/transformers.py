@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from knowledge_distillation.losses import patient
+from knowledge_distillation.losses import KD, Cosine, CrossEntropy, patient
 from knowledge_distillation.objective.presets.building import Preset, Terms, alone
 from knowledge_distillation.objective.presets.logits import hinton
 from knowledge_distillation.objective.term import AUTO, Term
@@ -33,6 +33,19 @@ def patient_kd() -> Terms:
     return {**hinton(0.5, 5.0), "patient": Term(patient_skip, 100.0, "hidden_states", "hidden_states")}
 
 
+def distilbert() -> Terms:
+    """DistilBERT, arXiv:1910.01108: 5 x KD at temperature 2 + 2 x CE + the direction of the last hidden states.
+
+    The labels are those of masked words, -100 elsewhere. The student is as wide as the teacher and starts from every
+    second of its layers.
+    """
+    return {
+        "kd": Term(KD(2.0), weight=5.0),
+        "cross_entropy": Term(CrossEntropy(), weight=2.0),
+        "cosine": Term(Cosine(), 1.0, "@last", "@last"),
+    }
+
+
 def minilm() -> Terms:
     """MiniLM, arXiv:2002.10957: attention and value relations of the last layer, as many heads on both sides."""
     return alone("minilm", "@attention", heads=AUTO)
@@ -49,6 +62,7 @@ def minilmv2() -> Terms:
 TRANSFORMERS: Mapping[str, Preset] = {
     "tinybert": partial(alone, "tinybert", HIDDEN),
     "patient": patient_kd,
+    "distilbert": distilbert,
     "minilm": minilm,
     "minilmv2": minilmv2,
 }
