@@ -43,6 +43,16 @@ def test_factors_are_smoothed_and_measured_as_often_as_asked() -> None:
     assert seen == pytest.approx([1.0, 1.0, 0.75 + 0.25 * 0.1, 0.75 + 0.25 * 0.1], rel=1e-5)
 
 
+def test_validation_does_not_put_off_the_first_measurement() -> None:
+    """Otherwise a run that validates first trains for many steps with weights that nobody chose."""
+    weight = nn.Parameter(torch.tensor([2.0]))
+    balance = GradientNormBalance(["a", "b", "c"], every=50)
+    with torch.no_grad():
+        balance(parts(weight), [weight])
+    _, factors = balance(parts(weight), [weight])
+    assert float(factors["a"]) == pytest.approx(10.0, rel=1e-5)
+
+
 def test_a_term_without_gradient_keeps_its_factor() -> None:
     """Otherwise one silent term makes all factors infinite or NaN."""
     weight = nn.Parameter(torch.tensor([2.0]))
@@ -58,7 +68,7 @@ def test_factors_survive_a_checkpoint() -> None:
     first(parts(weight), [weight])
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.factors, second.factors)
-    assert int(second.calls) == 1
+    assert second.calls == 1
 
 
 def test_uncertainty_is_the_papers_sum_and_is_learned() -> None:

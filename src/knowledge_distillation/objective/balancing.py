@@ -14,13 +14,13 @@ from knowledge_distillation.losses.inputs import check_between
 class GradientNormBalance(nn.Module):
     """Scale the terms so that all their gradients are equally long, whatever their weights.
 
-    Every `every` calls the gradient of each weighted term with respect to the student's parameters is measured; the
-    term's factor becomes the geometric mean of all lengths / its length, smoothed. Every term then pulls
-    equally hard. The factors are buffers: they are saved and resumed.
+    Every `every` training calls the gradient of each weighted term with respect to the student's parameters is
+    measured; the term's factor becomes the geometric mean of all lengths / its length, smoothed. Every term then pulls
+    equally hard. Factors and the number of calls are saved and resumed.
 
     Args:
         names: the weighted terms.
-        every: calls between measurements, >= 1; each costs one backward pass a term.
+        every: training calls between measurements, >= 1; each costs one backward pass a term.
         smoothing: share of the old factor that stays, 0 to 1.
 
     Reference: Chen, Badrinarayanan, Lee, Rabinovich (2018), GradNorm, arXiv:1711.02257.
@@ -30,7 +30,6 @@ class GradientNormBalance(nn.Module):
     """
 
     factors: Tensor
-    calls: Tensor
 
     def __init__(self, names: Sequence[str], *, every: int = 50, smoothing: float = 0.5) -> None:
         super().__init__()
@@ -40,8 +39,8 @@ class GradientNormBalance(nn.Module):
         self.every = every
         self.smoothing = check_between("smoothing", smoothing, 0.0, 1.0)
         self.register_buffer("factors", torch.ones(len(self.names)))
-        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
-        self._since = 0
+        # a number and no buffer: looking at a buffer would stop a GPU in every step
+        self.calls = 0
 
     def forward(self, weighted: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The balanced total, and each term's factor by name for the log.
@@ -50,9 +49,10 @@ class GradientNormBalance(nn.Module):
             weighted: name -> weight * value, with graph.
             parameters: of the student, with respect to which lengths are measured; without any, factors stay.
         """
-        if parameters and torch.is_grad_enabled() and self._since % self.every == 0:
-            self._measure(weighted, parameters)
-        self._since += 1
+        if parameters and torch.is_grad_enabled():
+            if self.calls % self.every == 0:
+                self._measure(weighted, parameters)
+            self.calls += 1
         factors = self.factors.unbind()
         total = torch.stack([factors[place] * weighted[name] for place, name in enumerate(self.names)]).sum()
         return total, {name: factors[place] for place, name in enumerate(self.names)}
@@ -68,9 +68,16 @@ class GradientNormBalance(nn.Module):
         logs = measured.clamp(min=torch.finfo(measured.dtype).tiny).log()
         mean = (logs * counted).sum() / counted.sum().clamp(min=1)
         fresh = torch.where(counted, (mean - logs).exp(), self.factors)
-        kept = self.smoothing * (self.calls > 0)
+        kept = self.smoothing if self.calls else 0.0
         self.factors = kept * self.factors + (1 - kept) * fresh
-        self.calls = self.calls + 1
+
+    def get_extra_state(self) -> Tensor:
+        """What a checkpoint keeps beside the factors: the number of calls."""
+        return torch.tensor(self.calls)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take the number of calls from a checkpoint."""
+        self.calls = int(state)
 
 
 class UncertaintyBalance(nn.Module):
