@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
-from knowledge_distillation.capture.paths import modules_by_path
+from knowledge_distillation.capture.paths import unwrap
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.students.configurations import check_configuration
+from knowledge_distillation.students.cutting import cut
+from knowledge_distillation.students.stacks import Stack, find_stack
 
 Rule = Callable[[int, int], list[int]]
 
@@ -53,49 +56,70 @@ def kept_indices(total: int, count: int, rule: str | Sequence[int] = "every_k") 
     return chosen
 
 
+def kept_of_stack(stack: Stack, count: int, rule: str | Sequence[int] = "every_k") -> list[int]:
+    """Which layers of a stack a rule keeps: those that must stay, and of the others what the rule says.
+
+    Raises:
+        ConfigError: as `kept_indices`; also if fewer are wanted than must stay, or one of these is left out.
+    """
+    total, fixed = len(stack.layers), sorted(stack.fixed)
+    if not fixed:
+        return kept_indices(total, count, rule)
+    if not isinstance(rule, str):
+        chosen = kept_indices(total, count, rule)
+        missing = [number for number in fixed if number not in chosen]
+        if missing:
+            raise ConfigError(
+                f"The layers {missing} ({', '.join(stack.named(missing))}) change the width or the resolution, or open "
+                f"a stage: without them the next layer does not fit. Keep {fixed}."
+            )
+        return chosen
+    kept_indices(total, count, rule)
+    if count < len(fixed):
+        raise ConfigError(
+            f"count must be a whole number from {len(fixed)} to {total}; got {count}. {len(fixed)} layers must stay, "
+            f"because they change the width or the resolution, or open a stage: {', '.join(stack.named(fixed))}."
+        )
+    free = stack.free
+    extra = RULES[rule](len(free), count - len(fixed)) if count > len(fixed) else []
+    return sorted([*fixed, *(free[number] for number in extra)])
+
+
 def keep_layers(
-    teacher: nn.Module, count: int, rule: str | Sequence[int] = "every_k", *, stack: str | None = None
+    teacher: nn.Module,
+    count: int,
+    rule: str | Sequence[int] = "every_k",
+    *,
+    stack: str | Sequence[str] | None = None,
 ) -> nn.Module:
     """A copy of the teacher with fewer of its repeated layers. Nothing else is left out or shared.
 
-    Everything outside the stack is copied with its weights: embeddings, positions, final norms, heads. The copy shares
-    no storage with the teacher, so training it leaves the teacher alone.
+    Everything outside the stack is copied with its weights: embeddings, positions, final norms, heads; weights that
+    were tied stay tied. The copy shares no storage with the teacher, so training it leaves the teacher alone. Layer
+    numbers and Hugging Face configurations follow, so that key-value caches and `save_pretrained` work.
+
+    In a ResNet, an EfficientNet and other models of several stages the layers are the blocks of all stages, numbered
+    through; the first block of each stage and every block that changes width or resolution stay, and the rule chooses
+    among the others.
 
     Args:
         teacher: any model whose layers stand in an `nn.ModuleList` or `nn.Sequential`, one after the other, and can
             take each other's place: transformer layers, or residual blocks of one width.
-        count: layers to keep.
+        count: layers to keep, those that must stay included.
         rule: see `kept_indices`.
-        stack: module path of the list; default: the longest list of layers of one class.
+        stack: module path of the list; default: see `find_stack`. Several paths cut equally long lists alike, such as
+            an encoder and its decoder.
 
     Returns:
         The student, in the teacher's mode, with the teacher's `requires_grad` flags.
 
     Raises:
-        ConfigError: if there is no such stack, the count does not fit, or the rule is unknown.
+        ConfigError: if there is no such stack or it is not clear which is meant, the count does not fit, or the rule
+            is unknown.
     """
-    student = copy.deepcopy(teacher)
-    layers = _stack(student, stack)
-    kept = [layers[index] for index in kept_indices(len(layers), count, rule)]
-    del layers[:]
-    layers.extend(kept)
+    kept_of_stack(find_stack(teacher, stack), count, rule)
+    student = copy.deepcopy(unwrap(teacher))
+    own = find_stack(student, stack)
+    cut(student, own, kept_of_stack(own, count, rule))
+    check_configuration(student)
     return student
-
-
-def _stack(model: nn.Module, path: str | None) -> nn.ModuleList | nn.Sequential:
-    known = {
-        name: module
-        for name, module in modules_by_path(model).items()
-        if isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) > 1
-    }
-    if path is not None:
-        if path not in known:
-            raise ConfigError(f"{path!r} is no list of several layers. {nearest(path, known)}")
-        return known[path]
-    alike = [module for module in known.values() if len({type(layer) for layer in module}) == 1]
-    if not alike:
-        raise ConfigError(
-            f"{type(model).__name__} has no list of layers of one class. Name its list with stack=. "
-            f"{nearest('layers', known)}"
-        )
-    return max(alike, key=len)
