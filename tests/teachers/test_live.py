@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import namedtuple
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,35 @@ def test_the_fingerprint_covers_buffers_that_are_not_saved() -> None:
             return inputs - self.mean
 
     assert LiveTeacher(Normalised(0.0)).fingerprint != LiveTeacher(Normalised(0.5)).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Sequential(nn.Linear(2, 2), nn.GELU())),
+        (nn.LayerNorm(2, eps=1e-5), nn.LayerNorm(2, eps=1e-3)),
+        (nn.Conv2d(1, 1, 3, padding=0), nn.Conv2d(1, 1, 3, padding=1)),
+    ],
+)
+def test_the_fingerprint_covers_settings_that_are_no_weights(one: nn.Module, other: nn.Module) -> None:
+    """Otherwise the same weights in a changed model are taken for the teacher that was cached."""
+    other.load_state_dict(one.state_dict())
+    assert LiveTeacher(one).fingerprint != LiveTeacher(other).fingerprint
+
+
+def test_the_fingerprint_covers_a_configuration_and_outlasts_saving(tmp_path: Path) -> None:
+    """Otherwise another attention scale is the same teacher, or a cache is lost when its teacher is saved."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    def model(**changed: Any) -> nn.Module:
+        torch.manual_seed(0)
+        return GPT2LMHeadModel(GPT2Config(n_embd=4, n_layer=1, n_head=2, vocab_size=8, n_positions=8, **changed))
+
+    first = LiveTeacher(model()).fingerprint
+    assert LiveTeacher(model()).fingerprint == first
+    assert LiveTeacher(model(scale_attn_by_inverse_layer_idx=True)).fingerprint != first
+    model().save_pretrained(tmp_path)
+    assert LiveTeacher(GPT2LMHeadModel.from_pretrained(tmp_path)).fingerprint == first
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,6 +17,9 @@ from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.capture.reader import Reader
 from knowledge_distillation.capture.valid_tokens import HeadOnValidTokens
 from knowledge_distillation.signals import Signals
+
+FROM_FILES = ("architectures", "dtype", "torch_dtype", "transformers_version")
+"""Entries of a Hugging Face configuration that saving and loading change, and that change no answer."""
 
 
 class LiveTeacher:
@@ -41,8 +46,13 @@ class LiveTeacher:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the class name, the temperature and every parameter and buffer, saved or not."""
-        digest = hashlib.sha256(f"{type(self.model).__qualname__}:{self.temperature}".encode())
+        """sha256 over the temperature, every module's class and settings, and every parameter and buffer, saved or not.
+
+        Settings are those that a module shows when it is printed, and its `config`. Other attributes are not seen.
+        """
+        digest = hashlib.sha256(f"{self.temperature}\n".encode())
+        for line in _settings(self.model):
+            digest.update(f"{line}\n".encode())
         for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -129,3 +139,25 @@ class LiveTeacher:
     def _in_own_precision(self, leaf: Any) -> Any:
         """Floating tensors as the model takes them: a student may train in true bf16."""
         return leaf.to(self._dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def _settings(model: nn.Module) -> Iterator[str]:
+    """One line for each module: where it is, what it is, and how it is set."""
+    told: list[Any] = []
+    for path, module in model.named_modules():
+        config = vars(module).get("config")
+        if any(config is other for other in told):  # the modules of a model share one
+            config = None
+        told.append(config)
+        shown = re.sub(r" at 0x[0-9a-f]+", "", module.extra_repr())
+        yield f"{path}:{type(module).__qualname__}({shown}){_config(config)}"
+
+
+def _config(config: Any) -> str:
+    """A configuration as text, without what saving and loading change."""
+    to_dict = getattr(config, "to_dict", None)
+    entries = to_dict() if callable(to_dict) else config
+    if not isinstance(entries, Mapping):
+        return ""
+    kept = {str(key): value for key, value in entries.items() if str(key)[:1] != "_" and key not in FROM_FILES}
+    return re.sub(r" at 0x[0-9a-f]+", "", json.dumps(kept, sort_keys=True, default=str))

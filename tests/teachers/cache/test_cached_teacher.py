@@ -31,7 +31,10 @@ def trained(teacher: Any, directory: Path, **settings: Any) -> dict[str, torch.T
 
 @pytest.mark.parametrize("objective", ["kd", "dkd", "fitnets"])
 def test_a_student_from_the_cache_is_the_student_of_the_live_teacher(tmp_path: Path, objective: str) -> None:
-    """With plain data in float32 nothing may differ, to the last bit: the cache is only a faster way."""
+    """With plain data in float32 nothing may differ but by rounding: the cache is only a faster way.
+
+    The teacher was asked in another order, and some processors round a row by where it stands in its batch.
+    """
     signals = {"logits": "float32"}
     if objective == "fitnets":
         signals["layers.hidden"] = "float32"
@@ -39,8 +42,7 @@ def test_a_student_from_the_cache_is_the_student_of_the_live_teacher(tmp_path: P
     cached = CachedTeacher(tmp_path / "cache", teacher=Deep())
     live = trained(Deep(), tmp_path / "live", objective=settings_for(objective))
     learnt = trained(cached, tmp_path / "learnt", objective=settings_for(objective))
-    assert live.keys() == learnt.keys()
-    assert all(torch.equal(live[name], learnt[name]) for name in live)
+    torch.testing.assert_close(learnt, live, rtol=1e-5, atol=1e-6)
 
 
 class Deep(nn.Module):

@@ -13,6 +13,7 @@ import pytest
 from knowledge_distillation.errors import CacheError
 from knowledge_distillation.teachers import CachedTeacher
 from knowledge_distillation.teachers.cache import Cache
+from knowledge_distillation.teachers.cache.manifest import FORMAT, read_manifest, write_manifest
 from knowledge_distillation.teachers.cache.shards import BLOCK
 from tests.teachers.cache.samples import small_cache
 from tests.training.toys import mlp
@@ -147,5 +148,17 @@ def test_every_damaged_place_is_listed(cache: Path) -> None:
 def test_a_cache_of_another_version_is_refused(cache: Path) -> None:
     """Numbers of another format would be read as something else."""
     manifest = cache / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
-    assert "format 2 and this version reads 1" in complaint(cache)
+    manifest.write_text(manifest.read_text().replace(f'"format": {FORMAT}', f'"format": {FORMAT - 1}'))
+    assert f"format {FORMAT - 1} and this version reads {FORMAT}" in complaint(cache)
+    before = {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()}
+    with pytest.raises(CacheError, match=f"this version reads {FORMAT}"):
+        small_cache(cache, mlp(), count=6000, shard_bytes=3 * BLOCK // 2)
+    assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
+
+
+def test_a_view_that_is_not_there_is_named(cache: Path) -> None:
+    """Otherwise the answer to another sample stands in its place."""
+    content = read_manifest(cache)
+    write_manifest(cache, {**content, "samples": content["samples"] + 2})
+    with pytest.raises(CacheError, match="lacks 2 of 6002 views, the first is sample 6000, view 0"):
+        Cache(cache).column("seed", [0])

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from knowledge_distillation.domains.vision import digits_cnn
 from knowledge_distillation.errors import CacheError
-from knowledge_distillation.teachers import CachedTeacher, write_cache
+from knowledge_distillation.teachers import CachedTeacher, LiveTeacher, write_cache
 from knowledge_distillation.teachers.cache.replay import draws, inputs_checksum
 from tests.teachers.cache.samples import Drawn, Reads, Words, padded
 
@@ -41,6 +41,25 @@ def test_the_cached_answer_is_the_live_teachers_on_the_replayed_view(
             assert float((cached.signals(batch).logits - live).abs().max()) <= error + 1e-5
             seen += len(live)
     assert seen == 3 * 40
+
+
+@pytest.mark.parametrize(("encoding", "steps"), [("float32", 0.0), ("float16", 2**-10), ("int8", 0.502 / 127)])
+def test_the_cached_layer_is_the_live_teachers_on_the_replayed_view(
+    tmp_path: Path, encoding: str, steps: float
+) -> None:
+    """Otherwise hints pull the student towards the features of another crop. The error is a share of the range."""
+    torch.manual_seed(0)
+    teacher = digits_cnn().eval()
+    (path, *_) = [name for name, module in teacher.named_modules() if isinstance(module, nn.Conv2d)]
+    loader = DataLoader(Drawn(), batch_size=8, shuffle=True)
+    write_cache(teacher, loader, tmp_path, {path: encoding}, views=2)
+    cached, live = CachedTeacher(tmp_path, teacher=teacher), LiveTeacher(teacher)
+    for batch in cached.loader(loader):
+        said = live.signals(batch.content, (path,)).features[path]
+        reach = said.abs().amax(dim=(2, 3), keepdim=True)
+        error = (cached.signals(batch, (path,)).features[path] - said).abs()
+        assert bool((error <= steps * reach + 1e-5).all())
+    live.release()
 
 
 def test_every_view_is_used_and_they_differ(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 import knowledge_distillation
 from knowledge_distillation.errors import CacheError, ConfigError
 from knowledge_distillation.teachers import CachedTeacher, EMATeacher, EnsembleTeacher, LiveTeacher, write_cache
 from knowledge_distillation.teachers.cache import Cache, described_cache
+from knowledge_distillation.teachers.cache.manifest import FORMAT
 from tests.teachers.cache.samples import Reads, Words, padded, rows_loader, small_cache
 from tests.training.toys import mlp, points
 
@@ -34,8 +36,11 @@ def answers(directory: Path) -> dict[str, Tensor]:
 
 
 def same(one: Path, other: Path) -> bool:
+    """Up to rounding: some processors round a row of a matrix product by where it stands in its batch."""
     first, second = answers(one), answers(other)
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.allclose(first[name], second[name], rtol=0, atol=1e-6) for name in first
+    )
 
 
 def script(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -66,13 +71,17 @@ class Stops(nn.Module):
         return answer
 
 
+class Named(LiveTeacher):
+    """The same teacher, whatever stands in for its model."""
+
+    fingerprint = "named"  # type: ignore[assignment]
+
+
 def test_an_interrupted_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """Otherwise a day of teacher time is paid twice, or the second half is another cache."""
     asked: list[int] = []
 
-    class Counted(LiveTeacher):
-        fingerprint = "counted"  # type: ignore[assignment]
-
+    class Counted(Named):
         def signals(self, batch: Any, wanted: Sequence[str] = ("logits",)) -> Any:
             asked.append(len(batch[0]))
             return super().signals(batch, wanted)
@@ -92,6 +101,37 @@ def test_an_interrupted_cache_goes_on_where_it_stopped(tmp_path: Path) -> None:
     asked.clear()
     write_cache(Counted(mlp()), rows_loader(50), tmp_path / "whole", {"logits": "float32"}, **settings)
     assert asked == []
+
+
+def test_a_cache_that_was_begun_on_other_data_is_not_gone_on_with(tmp_path: Path) -> None:
+    """One half would hold answers to yesterday's cleaning of the data."""
+    home = tmp_path / "cache"
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(Named(Stops(mlp(), 4)), rows_loader(50), home, shard_bytes=300)
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    inputs, labels = points(50).tensors
+    changed = DataLoader(TensorDataset(inputs + 1e-6, labels), batch_size=8)
+    with pytest.raises(CacheError, match=r"Sample 0, view 0, is not what the teacher saw when the cache .* was begun"):
+        write_cache(Named(mlp()), changed, home, shard_bytes=300)
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+    write_cache(Named(mlp()), rows_loader(50), home, shard_bytes=300)
+    CachedTeacher(home)
+
+
+def test_the_manifest_says_what_the_cache_is_of(tmp_path: Path) -> None:
+    """Otherwise nobody can tell two caches apart, or say which run learnt from which."""
+    plain = write_cache(mlp(), rows_loader(), tmp_path / "plain", {"logits": "float16"}, shard_bytes=300)
+    assert plain["format"] == FORMAT
+    assert plain["teacher"] == LiveTeacher(mlp()).fingerprint
+    assert (plain["adapter"], plain["dataset"], plain["samples"], plain["views"]) == ("auto", "TensorDataset", 24, 1)
+    assert plain["encodings"] == {"logits": {"name": "dense", "dtype": "float16"}}
+    assert len(plain["shards"]) == len(list((tmp_path / "plain" / "shards").glob("*.safetensors"))) > 1
+    again = write_cache(mlp(2), rows_loader(), tmp_path / "again", {"logits": "float32"})
+    assert again["data"] == plain["data"] == described_cache(tmp_path / "again")["data"]
+    inputs, labels = points().tensors
+    inputs[-1, -1] += 1
+    other = write_cache(mlp(), DataLoader(TensorDataset(inputs, labels), batch_size=8), tmp_path / "other")
+    assert other["data"] != plain["data"]
 
 
 def test_two_processes_write_one_cache(tmp_path: Path) -> None:
@@ -169,6 +209,20 @@ def test_a_full_disk_leaves_the_whole_shards_and_no_half_one(tmp_path: Path) -> 
     assert small.returncode == 0, small.stderr[-1500:]
     small_cache(tmp_path / "whole", mlp(), count=400)
     assert same(tmp_path, tmp_path / "whole")
+
+
+def test_a_disk_without_room_for_the_manifest_is_named(tmp_path: Path) -> None:
+    """Otherwise the error is an OSError without a path, from the inside of this package."""
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from knowledge_distillation.teachers import write_cache\n"
+        "from tests.teachers.cache.samples import rows_loader; from tests.training.toys import mlp\n"
+        "loader = rows_loader()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        f"write_cache(mlp(), loader, {str(tmp_path)!r})"
+    )
+    assert re.search(r"CacheError: .*manifest\.json cannot be written", script(code=code).stderr)
+    assert list(tmp_path.glob("manifest*")) == []
 
 
 def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:

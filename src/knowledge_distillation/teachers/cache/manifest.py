@@ -11,22 +11,34 @@ from typing import Any
 from knowledge_distillation.errors import CacheError
 from knowledge_distillation.teachers.cache.shards import write_whole
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 SHARDS = "shards"
 
 
 def write_manifest(directory: Path, content: Mapping[str, Any]) -> None:
-    """Write manifest.json with a digest of itself; it is there whole or not at all."""
-    write_whole(directory / MANIFEST, _text(content))
+    """Write manifest.json with a digest of itself; it is there whole or not at all.
+
+    Raises:
+        CacheError: if the disk is full, read-only or fails.
+    """
+    path = directory / MANIFEST
+    try:
+        write_whole(path, _text(content))
+    except OSError as error:
+        raise CacheError(
+            f"{path} cannot be written: {error.strerror or error}. Make room or choose another directory, and write "
+            "the same cache again to go on where it stopped."
+        ) from error
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
     """The content of manifest.json.
 
     Returns:
-        "format", "complete", "teacher" (fingerprint), "adapter", "temperature", "dataset", "samples", "views", "seed",
-        "signals" (name -> encoding, shape, per_token), "layers" (role -> signals), "shards" (name -> digest).
+        "format", "complete", "teacher" (fingerprint), "adapter", "temperature", "dataset" (name), "samples", "views",
+        "seed", "encodings" (name -> settings), "layers" (role -> signals); and of a complete cache "data" (fingerprint
+        of every view), "signals" (name -> shape, per_token) and "shards" (name -> digest).
 
     Raises:
         CacheError: if there is none, it was changed, or its format is another than this version's.

@@ -146,10 +146,14 @@ class Cache:
                 name: shard[f"{name}/count"].cumsum(0) for name, facts in self.signals.items() if facts["per_token"]
             }
             self._ends.append(tokens)
-        missing = int((self._shard_of < 0).sum())
+        missing = (self._shard_of < 0).nonzero().flatten().tolist()
         if missing:
             self._shards = []
-            raise CacheError(f"The cache {self.directory} lacks {missing} of {total} views. Write it anew.")
+            sample, view = divmod(missing[0], self.views)
+            raise CacheError(
+                f"The cache {self.directory} lacks {len(missing)} of {total} views, the first is sample {sample}, view "
+                f"{view}: there is no answer to them. Write it anew."
+            )
 
     def _path(self, entry: Mapping[str, Any]) -> Path:
         return self.directory / SHARDS / str(entry["file"])
@@ -166,10 +170,22 @@ def described_cache(directory: str | Path) -> dict[str, Any]:
     entries = read_entries(home, manifest.get("shards"))
     size = sum(entry["bytes"] for entry in entries)
     done = sum(entry["views"] for entry in entries)
-    kept = ("format", "complete", "teacher", "adapter", "temperature", "dataset", "samples", "views", "encodings")
+    kept = (
+        "format",
+        "complete",
+        "teacher",
+        "adapter",
+        "temperature",
+        "dataset",
+        "data",
+        "samples",
+        "views",
+        "encodings",
+    )
     return {
         "directory": str(home / MANIFEST)[: -len(MANIFEST) - 1],
-        **{name: manifest[name] for name in kept},
+        **{name: manifest.get(name) for name in kept},
+        "encodings": manifest["encodings"],
         "signals": manifest.get("signals", entries[0]["signals"] if entries else {}),
         "shards": len(entries),
         "views_written": done,

@@ -68,7 +68,6 @@ class ShardWriter:
         """Write what was gathered as one shard."""
         if not self.parts:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         while (path := self.folder / f"{self.rank:04d}-{self.number:06d}.safetensors").with_suffix(".json").exists():
             self.number += 1
         arrays = {name: torch.cat(parts) for name, parts in self.parts.items()}

@@ -40,6 +40,7 @@ def write_shard(path: Path, arrays: Mapping[str, Tensor], facts: Mapping[str, An
     parts = [_header(widest_first), *map(_bytes_of, widest_first.values())]
     unfinished = path.with_suffix(".unfinished")
     try:
+        path.parent.mkdir(exist_ok=True)
         with ThreadPoolExecutor(1) as checker, unfinished.open("wb") as file:
             blocks = checker.submit(lambda: list(_checksums(parts)))  # both let go of the interpreter lock
             for part in parts:
@@ -60,11 +61,15 @@ def write_shard(path: Path, arrays: Mapping[str, Tensor], facts: Mapping[str, An
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that is there whole or not at all."""
     unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def open_shard(path: Path, entry: Mapping[str, Any]) -> dict[str, Tensor]:

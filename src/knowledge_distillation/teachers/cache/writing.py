@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.errors import CacheError, ConfigError
+from knowledge_distillation.teachers.cache.continuing import check_same_data, checksums, data_fingerprint, views_done
 from knowledge_distillation.teachers.cache.encodings import described, encoding_from
 from knowledge_distillation.teachers.cache.layers import layers_by_role
 from knowledge_distillation.teachers.cache.manifest import (
@@ -29,7 +30,6 @@ from knowledge_distillation.teachers.cache.manifest import (
 from knowledge_distillation.teachers.cache.replay import generators_kept, view_seed
 from knowledge_distillation.teachers.cache.sampling import Collated, View, check_loader, loader_like, make_views
 from knowledge_distillation.teachers.cache.shard_writer import ShardWriter
-from knowledge_distillation.teachers.cache.shards import open_shard
 from knowledge_distillation.teachers.teacher import FollowsStudent, ReadsStudent, Teacher, as_teacher
 
 Progress = Callable[[int, int], None]
@@ -78,7 +78,7 @@ def write_cache(
     Raises:
         ConfigError: if an argument is wrong, or the data has no numbered samples.
         CacheError: if the directory holds another cache, a shard cannot be written, another process writes it, or
-            the collate function draws random numbers.
+            the collate function draws random numbers, or the data changed since the cache was begun.
     """
     source = as_teacher(teacher, adapter=adapter_pair(adapter)[1], temperature=temperature)
     if isinstance(source, (FollowsStudent, ReadsStudent)):
@@ -111,10 +111,11 @@ def write_cache(
         "layers": {role: list(paths) for role, paths in layers.items()},
     }
     with _only_writer(home, fabric.global_rank):
-        done = _keys_done(home, plan)
+        done = views_done(home, plan)
         fabric.barrier()
         if len(done) == plan["samples"] * views and read_manifest(home)["complete"]:
             return read_manifest(home)
+        check_same_data(home, loader.dataset, done, plan)
         if fabric.is_global_zero and not (home / MANIFEST).exists():
             write_manifest(home, plan)
         total = plan["samples"] * views
@@ -200,24 +201,6 @@ def _only_writer(home: Path, rank: int) -> Iterator[None]:
         Path(lock.lock_file).unlink(missing_ok=True)
 
 
-def _keys_done(home: Path, plan: Mapping[str, Any]) -> set[int]:
-    """The keys that an earlier attempt at the same cache has written."""
-    if not (home / MANIFEST).exists():
-        return set()
-    found = read_manifest(home)
-    differing = [name for name in plan if name != "complete" and found.get(name) != plan[name]]
-    if differing:
-        was, now = ({name: content.get(name) for name in differing} for content in (found, plan))
-        raise CacheError(
-            f"{home} holds another cache: {differing} differ, {was} there and {now} now. It is left as it is; choose "
-            "another directory."
-        )
-    done: set[int] = set()
-    for entry in read_entries(home, found.get("shards")):
-        done.update(open_shard(home / SHARDS / entry["file"], entry)["key"].tolist())
-    return done
-
-
 def _finish(home: Path, plan: Mapping[str, Any]) -> None:
     """Write the manifest of a cache whose shards are all there."""
     entries = read_entries(home)
@@ -232,4 +215,5 @@ def _finish(home: Path, plan: Mapping[str, Any]) -> None:
     if odd:
         raise CacheError(f"{home}: the shards {odd} hold signals of other shapes than {entries[0]['file']}.")
     digests = {path.name: file_digest(path) for path in sorted((home / SHARDS).glob("*.json"))}
-    write_manifest(home, {**plan, "complete": True, "signals": facts, "shards": digests})
+    data = data_fingerprint(checksums(home, entries))
+    write_manifest(home, {**plan, "complete": True, "data": data, "signals": facts, "shards": digests})
