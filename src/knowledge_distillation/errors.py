@@ -42,6 +42,10 @@ class TeacherError(DistillationError, RuntimeError):
     """A teacher outside this process did not answer, or answered what cannot be taught."""
 
 
+class ExportError(DistillationError, RuntimeError):
+    """A student cannot be written in a form, or what was written does not answer as the student does."""
+
+
 class MissingExtraError(DistillationError, ImportError):
     """A feature needs an optional package that is not installed."""
 
