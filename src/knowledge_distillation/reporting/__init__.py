@@ -1,1 +1,3 @@
-"""The report of a run, read from its directory."""
+"""The report: one page that says whether the student is better than plain training, what it costs, and if it ships."""
+
+from knowledge_distillation.reporting.writing import write_report
