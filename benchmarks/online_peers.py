@@ -3,8 +3,8 @@
 Every arm trains the same models from the same weights on the same batches in memory, with the same loss, optimiser
 and threads, and logs nothing; before anything is timed, the first loss and the first update of every arm are compared
 with those of a bare loop. A ratio is a peer's time over ours: above 1 we are faster. Further arms explain it: the bare
-loop in eager PyTorch, the same with images laid out in memory as channels_last, and this toolkit with its argument
-`speed` left at "off".
+loop in eager PyTorch, the same with images laid out in memory as channels_last or through torch.compile, and this
+toolkit with its argument `speed` left at "off".
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="processor: on a busy machine, with one thread")
     parser.add_argument("--speed", default="auto", help="this toolkit's argument of that name")
+    parser.add_argument("--compiled", action="store_true", help="a compiled bare loop as well; needs a C++ compiler")
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=list(PAIRS))
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
 
@@ -100,6 +101,8 @@ def compare(pair: Pair, arguments: argparse.Namespace, name: str) -> dict[str, A
     }
     if len(pair.batch) == 4:
         arms["plain_loop_channels_last"] = PlainLoop(pair, channels_last=True)
+    if arguments.compiled:
+        arms["plain_loop_compiled"] = PlainLoop(pair, compiled=True)
     check_same(arms, pair)
     batches = pair.batches(arguments.steps or pair.steps)
     for arm in arms.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -29,14 +29,16 @@ class PlainLoop:
     Args:
         pair: models and batches.
         channels_last: images and weights of convolutions pixel by pixel, as a user can set it by hand.
+        compiled: the forward, the loss and the backward through torch.compile; needs a C++ compiler.
     """
 
-    def __init__(self, pair: Pair, *, channels_last: bool = False) -> None:
+    def __init__(self, pair: Pair, *, channels_last: bool = False, compiled: bool = False) -> None:
         self.teacher, self.student = pair.build()
         self.layout = torch.channels_last if channels_last else torch.preserve_format
         for model in (self.teacher, self.student):
             model.to(memory_format=self.layout)
         self.optimizer = torch.optim.SGD(self.student.parameters(), lr=LEARNING_RATE)
+        self.step_loss: Callable[[Any], Tensor] = torch.compile(self.loss) if compiled else self.loss
 
     def loss(self, batch: Any) -> Tensor:
         images, labels = batch
@@ -48,7 +50,7 @@ class PlainLoop:
     def train(self, batches: Iterable[Any]) -> None:
         for batch in batches:
             self.optimizer.zero_grad()
-            self.loss(batch).backward()
+            self.step_loss(batch).backward()
             self.optimizer.step()
 
     def weights(self) -> Tensor:

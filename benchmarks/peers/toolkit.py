@@ -13,6 +13,7 @@ from benchmarks.peers.lightning_fit import fit
 from benchmarks.peers.pairs import LEARNING_RATE, Pair
 from benchmarks.peers.plain import flat
 from knowledge_distillation.training.module import DistillationModule
+from knowledge_distillation.training.trainer import NoProfiler
 
 
 class Toolkit:
@@ -36,12 +37,13 @@ class Toolkit:
             return DistillationModule(student, teacher, "kd", optimizer="sgd", learning_rate=LEARNING_RATE, **setting)
 
         self.module, self.chosen, self.trial_seconds = settled(make, speed, lambda module: fit(module, pair.batches(2)))
+        self.profiler = NoProfiler()  # as `kd.distill` has it
 
     def loss(self, batch: Any) -> Tensor:
         return self.module.distillation_loss(batch)[0]
 
     def train(self, batches: Any) -> None:
-        fit(self.module, batches)
+        fit(self.module, batches, profiler=self.profiler)
 
     def weights(self) -> Tensor:
         return flat(self.module.student_model)

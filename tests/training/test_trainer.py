@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.profilers import SimpleProfiler
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.training.trainer import checkpoint_callback, make_trainer, trainer_with
@@ -29,6 +30,15 @@ def test_a_misspelt_trainer_argument_shows_the_near_one(tmp_path: Path) -> None:
     """Otherwise the user reads a TypeError of another library."""
     with pytest.raises(ConfigError, match=r"acumulate_grad_batches.*Did you mean 'accumulate_grad_batches'"):
         built(tmp_path, acumulate_grad_batches=2)
+
+
+def test_nothing_is_timed_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """Otherwise every small step pays for a profiler that says nothing, or one that is asked for stays silent."""
+    quiet = built(tmp_path).profiler
+    with quiet.profile("a"), quiet.profile("a"):
+        pass
+    assert quiet.summary() == ""
+    assert isinstance(built(tmp_path, profiler="simple").profiler, SimpleProfiler)
 
 
 @pytest.mark.parametrize(
