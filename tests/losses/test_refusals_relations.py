@@ -62,8 +62,8 @@ SHAPES: Refusals = [
     (lambda: one_stage_head_kd([ones(2), *HEAD[::-1]], [ones(2), *HEAD[::-1]]), "must speak of the same items"),
 ]
 SETTINGS: Refusals = [
-    (lambda: RKD(distance_weight=-1.0), "distance_weight must be a number from 0"),
-    (lambda: RKD(angle_weight=-1.0), "angle_weight must be a number from 0"),
+    (lambda: RKD(distance_weight=-1.0), "distance_weight must be a finite number of at least 0"),
+    (lambda: RKD(angle_weight=-1.0), "angle_weight must be a finite number of at least 0"),
     (lambda: cc(ones(2, 3), ones(2, 3), kernel="cosine"), "kernel must be 'gaussian' or 'bilinear', got 'cosine'"),
     (lambda: CC(order=0), "order must be a whole number from 1"),
     (lambda: CC(gamma=0.0), "gamma must be a finite number above 0"),
@@ -78,9 +78,9 @@ SETTINGS: Refusals = [
     (lambda: SSKD(keep_wrong=1.2), "keep_wrong must be a number from 0.0 to 1.0"),
     (lambda: SSKD(temperature=0.0), "temperature must"),
     (lambda: SSKD(3).pretext(ones(2, 4, 3)), "build SSKD with teacher_width"),
-    (lambda: FGD(3, background_weight=-1.0), "background_weight must be a number from 0"),
+    (lambda: FGD(3, background_weight=-1.0), "background_weight must be a finite number of at least 0"),
     (lambda: FBKD(3, temperature=0.0), "temperature must"),
-    (lambda: two_stage_head_kd(HEAD, HEAD, target_boxes=HEAD[1], margin=-1.0), "margin must be a number from 0"),
+    (lambda: two_stage_head_kd(HEAD, HEAD, target_boxes=HEAD[1], margin=-1.0), "margin must be a finite number of at least 0"),
     (lambda: two_stage_head_kd(HEAD, HEAD, target_boxes=HEAD[1], background_class=5), "the index of one of 5 classes"),
     (
         lambda: one_stage_head_kd([ones(3), *HEAD[::-1]], [ones(3), *HEAD[::-1]], activation="relu"),

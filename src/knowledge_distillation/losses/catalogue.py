@@ -32,7 +32,7 @@ class Entry:
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: name, families, summary, paper, needs, learns, laws and exceptions."""
+        """Plain data for JSON: name, families, summary, paper, what it needs and learns, laws and exceptions."""
         return {
             "name": self.name,
             "family": self.facts.families[0],
@@ -41,6 +41,8 @@ class Entry:
             "paper": asdict(self.facts.paper) if self.facts.paper else None,
             "signal": self.facts.signal,
             "needs": list(self.facts.needs),
+            "takes": list(self.facts.takes),
+            "uses_teacher": self.facts.uses_teacher,
             "same_classes": self.facts.same_classes,
             "learns": self.facts.learns,
             "laws": list(self.facts.laws()),

@@ -30,6 +30,15 @@ def check_between(name: str, value: float, low: float, high: float) -> float:
     return float(value)
 
 
+def check_weight(name: str, value: float) -> float:
+    """Return `value` if it is a finite number of at least 0, else raise ConfigError naming it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < math.inf:
+        raise ConfigError(
+            f"{name} must be a finite number of at least 0, got {value!r}: below 0 the student would be driven away."
+        )
+    return float(value)
+
+
 def check_same_shape(student: Tensor, teacher: Tensor, what: str) -> None:
     """Raise ShapeError unless both tensors have the same shape."""
     if student.shape != teacher.shape:

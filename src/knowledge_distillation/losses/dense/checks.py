@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from knowledge_distillation.errors import ShapeError
-from knowledge_distillation.losses.inputs import check_between, check_same_shape
+from knowledge_distillation.losses.inputs import check_same_shape, check_weight
 
 
 def check_weights(**weights: float) -> None:
-    """Raise ConfigError naming the first weight below 0."""
+    """Raise ConfigError naming the first weight that is below 0 or not finite."""
     for name, weight in weights.items():
-        check_between(name, weight, 0.0, math.inf)
+        check_weight(name, weight)
 
 
 def check_head(student: Sequence[Tensor], teacher: Sequence[Tensor], *, names: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from knowledge_distillation.losses.inputs import (
     check_between,
     check_positive,
     check_same_shape,
+    check_weight,
     full_precision,
     hide_masked,
 )
@@ -142,7 +143,7 @@ class FT(Loss):
         super().__init__()
         [(student, teacher)] = channel_pairs(student_channels, teacher_channels)
         factors = max(1, round(teacher * check_positive("rate", rate)))
-        self.paraphrase_weight = check_between("paraphrase_weight", paraphrase_weight, 0.0, float("inf"))
+        self.paraphrase_weight = check_weight("paraphrase_weight", paraphrase_weight)
         self.paraphraser = Paraphraser(teacher, factors).requires_grad_(self.paraphrase_weight > 0)
         self.translator = _three_layers(nn.Conv2d, (student, student, factors, factors))
         self.p = check_between("p", p, 1.0, float("inf"))

@@ -9,7 +9,7 @@ from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.features.connectors import channel_pairs, connect, convolution
 from knowledge_distillation.losses.features.maps import paired, per_sample
-from knowledge_distillation.losses.inputs import check_between, full_precision
+from knowledge_distillation.losses.inputs import check_weight, full_precision
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 from knowledge_distillation.losses.vectors import no_autocast
@@ -48,7 +48,7 @@ def srrl(
 
     Raises:
         ShapeError: if channels, batches or the classifier do not fit, or the mask does not match the samples.
-        ConfigError: if feature_weight or regression_weight is negative, or reduction is unknown.
+        ConfigError: if feature_weight or regression_weight is negative or not finite, or reduction is unknown.
 
     Example:
         >>> import torch
@@ -61,8 +61,8 @@ def srrl(
     Differs: a softmax regression would have a cross-entropy for the second term; here, as in the authors' code,
         it is the squared difference of the logits.
     """
-    check_between("feature_weight", feature_weight, 0.0, float("inf"))
-    check_between("regression_weight", regression_weight, 0.0, float("inf"))
+    check_weight("feature_weight", feature_weight)
+    check_weight("regression_weight", regression_weight)
     student, teacher = paired(_pooled(student_features), _pooled(teacher_features), mask)
     if student.shape != teacher.shape or classifier_weight.shape[1:] != student.shape[1:]:
         raise ShapeError(
@@ -122,8 +122,8 @@ class SRRL(Loss):
         [(student, teacher)] = channel_pairs(student_channels, teacher_channels)
         self.connector = nn.Sequential(convolution(student, teacher), nn.BatchNorm2d(teacher), nn.ReLU())
         self.register_buffer("classifier_weight", None if classifier is None else classifier.weight.detach().clone())
-        self.feature_weight = feature_weight
-        self.regression_weight = regression_weight
+        self.feature_weight = check_weight("feature_weight", feature_weight)
+        self.regression_weight = check_weight("regression_weight", regression_weight)
         self.reduction: Reduction = reduction
 
     def forward(

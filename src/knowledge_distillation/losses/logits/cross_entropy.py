@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.facts import Facts
-from knowledge_distillation.losses.inputs import check_labels, hide_masked, softened
+from knowledge_distillation.losses.inputs import check_between, check_labels, hide_masked, softened
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 
@@ -53,8 +52,7 @@ def cross_entropy(
 
     Reference: the standard maximum-likelihood loss; label smoothing from Szegedy et al. (2015), arXiv:1512.00567.
     """
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ConfigError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}.")
+    check_between("label_smoothing", label_smoothing, 0.0, 1.0)
     student_logits = student_logits.movedim(class_axis, -1)
     labels = check_labels(labels, student_logits)
     logits = softened(hide_masked(student_logits, mask))
@@ -92,7 +90,7 @@ class CrossEntropy(Loss):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = check_between("label_smoothing", label_smoothing, 0.0, 1.0)
         self.ignore_index = ignore_index
         self.class_axis = class_axis
         self.reduction: Reduction = reduction

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from knowledge_distillation.losses.facts import Facts, Paper
-from knowledge_distillation.losses.inputs import check_positive, hide_masked
+from knowledge_distillation.losses.inputs import check_positive, check_weight, hide_masked
 from knowledge_distillation.losses.logits.centred import centred, length
 from knowledge_distillation.losses.logits.probabilities import paired_probabilities
 from knowledge_distillation.losses.loss import Loss
@@ -37,8 +37,8 @@ def dist(
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
         temperature: softening, > 0, dimensionless; the authors use 1 on ImageNet, 4 on CIFAR-100.
-        inter_weight: weight of the relation between classes within an item; beta of the paper.
-        intra_weight: weight of the relation between items within a class; gamma of the paper.
+        inter_weight: >= 0, of the relation between classes within an item; beta of the paper.
+        intra_weight: >= 0, of the relation between items within a class; gamma of the paper.
         eps: added to the product of the norms, dimensionless; 1e-8 in the authors' code. It lets a class that
             neither side ever predicts fade out instead of correlating noise.
         mask: shape [*batch], True where the item counts; a masked item leaves every relation.
@@ -51,7 +51,8 @@ def dist(
 
     Raises:
         ShapeError: if the shapes differ, or the mask does not match the items.
-        ConfigError: if temperature or eps is not a positive finite number, or reduction is unknown.
+        ConfigError: if temperature or eps is not a positive finite number, a weight is negative or not finite, or
+            reduction is unknown.
 
     Example:
         >>> import torch
@@ -64,10 +65,12 @@ def dist(
 
     Differs: the squared temperature is in the code the authors train with (image_classification_sota); the loss
         in their DIST_KD repository has no temperature. A single item has no relation over items: 0 here, the
-        constant 1 there. Values that differ only by rounding correlate with
-        nothing and get no gradient, where the formula's may reach 1 / eps.
+        constant 1 there. Values that differ only by rounding correlate with nothing and get no gradient, where the
+        formula's may reach 1 / eps.
     """
     check_positive("eps", eps)
+    check_weight("inter_weight", inter_weight)
+    check_weight("intra_weight", intra_weight)
     student, teacher = paired_probabilities(student_logits, teacher_logits, temperature=temperature, mask=mask)
     counted = hide_masked(student.new_ones(student_logits.shape[:-1]), mask).reshape(-1, 1)
     items = counted.sum()
@@ -117,8 +120,8 @@ class DIST(Loss):
     ) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
-        self.inter_weight = inter_weight
-        self.intra_weight = intra_weight
+        self.inter_weight = check_weight("inter_weight", inter_weight)
+        self.intra_weight = check_weight("intra_weight", intra_weight)
         self.eps = check_positive("eps", eps)
         self.reduction: Reduction = reduction
 

@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid
 
 from knowledge_distillation.losses.divergence import kl_of_log_probs
 from knowledge_distillation.losses.facts import Facts, Paper
-from knowledge_distillation.losses.inputs import check_positive, paired_log_probabilities
+from knowledge_distillation.losses.inputs import check_positive, check_weight, paired_log_probabilities
 from knowledge_distillation.losses.logits.targets import check_targets, target_log_odds, without_target
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
@@ -39,8 +39,8 @@ def dkd(
         teacher_logits: same shape. Detached inside.
         labels: class ids from 0 to classes - 1, shape [*batch].
         temperature: softening, > 0, dimensionless; the authors use 4 on CIFAR-100, 1 on ImageNet.
-        target_weight: alpha of the paper, 1 in the authors' code.
-        nontarget_weight: beta of the paper, 0.5 to 8 in the authors' configurations; 8 for ResNet32x4 to
+        target_weight: >= 0; alpha of the paper, 1 in the authors' code.
+        nontarget_weight: >= 0; beta of the paper, 0.5 to 8 in the authors' configurations; 8 for ResNet32x4 to
             ResNet8x4.
         mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
@@ -50,7 +50,8 @@ def dkd(
 
     Raises:
         ShapeError: if shapes, labels or mask do not fit, or there is only one class.
-        ConfigError: if labels are missing, temperature is not a positive finite number, or reduction is unknown.
+        ConfigError: if labels are missing, temperature is not a positive finite number, a weight is negative or not
+            finite, or reduction is unknown.
 
     Example:
         >>> import torch
@@ -66,6 +67,8 @@ def dkd(
         class is removed.
     """
     labels, mask = check_targets(labels, student_logits, mask)
+    check_weight("target_weight", target_weight)
+    check_weight("nontarget_weight", nontarget_weight)
     target, others = dkd_parts(student_logits, teacher_logits, labels=labels, temperature=temperature, mask=mask)
     values = temperature**2 * (target_weight * target + nontarget_weight * others)
     return reduce(values, mask=mask, reduction=reduction)
@@ -136,8 +139,8 @@ class DKD(Loss):
     ) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
-        self.target_weight = target_weight
-        self.nontarget_weight = nontarget_weight
+        self.target_weight = check_weight("target_weight", target_weight)
+        self.nontarget_weight = check_weight("nontarget_weight", nontarget_weight)
         self.reduction: Reduction = reduction
 
     def forward(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.facts import Facts
-from knowledge_distillation.losses.inputs import check_positive
+from knowledge_distillation.losses.inputs import check_positive, check_weight
 from knowledge_distillation.losses.logits.batch_correlation import MULTI_LEVEL, batch_correlation
 from knowledge_distillation.losses.logits.class_correlation import class_correlation
 from knowledge_distillation.losses.logits.kd import kd
@@ -39,9 +39,9 @@ def mlkd(
         student_logits: unnormalised scores, shape [*batch, classes]. Receives gradient.
         teacher_logits: same shape. Detached inside.
         temperatures: one or several, each > 0, the paper's prediction augmentation; 2 to 6 in the authors' code.
-        instance_weight: weight of the sample-by-sample KL.
-        batch_weight: weight of the pairs of samples.
-        class_weight: weight of the pairs of classes.
+        instance_weight: >= 0, of the sample-by-sample KL.
+        batch_weight: >= 0, of the pairs of samples.
+        class_weight: >= 0, of the pairs of classes.
         mask: shape [*batch], True where the item counts; a masked item leaves every pair and sum.
         reduction: "mean" over counted items (the paper's loss), "sum", or "none" for one value per item, shape
             [*batch].
@@ -51,7 +51,8 @@ def mlkd(
 
     Raises:
         ShapeError: if the shapes differ, or the mask does not match the items.
-        ConfigError: if there is no temperature, one is not a positive finite number, or reduction is unknown.
+        ConfigError: if there is no temperature, one is not a positive finite number, a weight is negative or not
+            finite, or reduction is unknown.
 
     Example:
         >>> import torch
@@ -67,9 +68,9 @@ def mlkd(
         augmented view. Here the weights say it, and a second view is a second term.
     """
     parts: tuple[tuple[float, Callable[..., Tensor]], ...] = (
-        (instance_weight, kd),
-        (batch_weight, batch_correlation),
-        (class_weight, class_correlation),
+        (check_weight("instance_weight", instance_weight), kd),
+        (check_weight("batch_weight", batch_weight), batch_correlation),
+        (check_weight("class_weight", class_weight), class_correlation),
     )
     values = torch.zeros(student_logits.shape[:-1], device=student_logits.device)
     for temperature in check_temperatures(temperatures):
@@ -111,9 +112,9 @@ class MLKD(Loss):
     ) -> None:
         super().__init__()
         self.temperatures = check_temperatures(temperatures)
-        self.instance_weight = instance_weight
-        self.batch_weight = batch_weight
-        self.class_weight = class_weight
+        self.instance_weight = check_weight("instance_weight", instance_weight)
+        self.batch_weight = check_weight("batch_weight", batch_weight)
+        self.class_weight = check_weight("class_weight", class_weight)
         self.reduction: Reduction = reduction
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, *, mask: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from knowledge_distillation.losses.facts import Facts, Paper
-from knowledge_distillation.losses.inputs import check_positive, paired_log_probabilities
+from knowledge_distillation.losses.inputs import check_positive, check_weight, paired_log_probabilities
 from knowledge_distillation.losses.logits.targets import check_targets, of_target, without_target
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
@@ -35,7 +35,7 @@ def nkd(
         teacher_logits: same shape. Detached inside.
         labels: class ids from 0 to classes - 1, shape [*batch].
         temperature: softening of the other classes, > 0, dimensionless; 1 in the authors' code.
-        nontarget_weight: gamma in the authors' code, 1.5 there.
+        nontarget_weight: >= 0; gamma in the authors' code, 1.5 there.
         mask: shape [*batch], True where the item counts; None counts all. Items labelled -100 never count.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -45,7 +45,8 @@ def nkd(
 
     Raises:
         ShapeError: if shapes, labels or mask do not fit, or there is only one class.
-        ConfigError: if labels are missing, temperature is not a positive finite number, or reduction is unknown.
+        ConfigError: if labels are missing, temperature is not a positive finite number, a weight is negative or not
+            finite, or reduction is unknown.
 
     Example:
         >>> import torch
@@ -56,6 +57,7 @@ def nkd(
 
     Reference: Yang, Zeng, Li, Zhang, Yuan, Li (2023), arXiv:2303.13005.
     """
+    check_weight("nontarget_weight", nontarget_weight)
     labels, mask = check_targets(labels, student_logits, mask)
     student, teacher = paired_log_probabilities(student_logits, teacher_logits, mask=mask)
     target = -of_target(teacher, labels).exp() * of_target(student, labels)
@@ -93,7 +95,7 @@ class NKD(Loss):
     ) -> None:
         super().__init__()
         self.temperature = check_positive("temperature", temperature)
-        self.nontarget_weight = nontarget_weight
+        self.nontarget_weight = check_weight("nontarget_weight", nontarget_weight)
         self.reduction: Reduction = reduction
 
     def forward(

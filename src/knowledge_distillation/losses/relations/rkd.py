@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from knowledge_distillation.losses.facts import Facts, Paper
-from knowledge_distillation.losses.inputs import check_between
+from knowledge_distillation.losses.inputs import check_weight
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 from knowledge_distillation.losses.relations.samples import (
@@ -224,8 +222,8 @@ def rkd(
 
     Reference: Park, Kim, Lu, Cho (2019), arXiv:1904.05068.
     """
-    check_between("distance_weight", distance_weight, 0.0, math.inf)
-    check_between("angle_weight", angle_weight, 0.0, math.inf)
+    check_weight("distance_weight", distance_weight)
+    check_weight("angle_weight", angle_weight)
     distance = rkd_distance(student_features, teacher_features, normalize=normalize, mask=mask, reduction=reduction)
     angle = rkd_angle(student_features, teacher_features, normalize=normalize, mask=mask, reduction=reduction)
     return distance_weight * distance + angle_weight * angle
@@ -245,8 +243,8 @@ class RKD(Loss):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        self.distance_weight = check_between("distance_weight", distance_weight, 0.0, math.inf)
-        self.angle_weight = check_between("angle_weight", angle_weight, 0.0, math.inf)
+        self.distance_weight = check_weight("distance_weight", distance_weight)
+        self.angle_weight = check_weight("angle_weight", angle_weight)
         self.normalize = normalize
         self.reduction: Reduction = reduction
 

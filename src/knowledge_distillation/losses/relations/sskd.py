@@ -11,6 +11,7 @@ from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import (
     check_between,
     check_positive,
+    check_weight,
     full_precision,
     hide_masked,
     log_probabilities,
@@ -164,7 +165,7 @@ class SSKD(Loss):
         self.teacher_head = projection_head(teacher_width)
         self.temperature = check_positive("temperature", temperature)
         self.keep_wrong = check_between("keep_wrong", keep_wrong, 0.0, 1.0)
-        self.pretext_weight = check_between("pretext_weight", pretext_weight, 0.0, float("inf"))
+        self.pretext_weight = check_weight("pretext_weight", pretext_weight)
         if self.pretext_weight and reduction != "mean":
             raise ConfigError("pretext is one number a batch: with a pretext_weight, reduction must be 'mean'.")
         self.reduction: Reduction = reduction
