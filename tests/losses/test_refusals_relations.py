@@ -80,7 +80,10 @@ SETTINGS: Refusals = [
     (lambda: SSKD(3).pretext(ones(2, 4, 3)), "build SSKD with teacher_width"),
     (lambda: FGD(3, background_weight=-1.0), "background_weight must be a finite number of at least 0"),
     (lambda: FBKD(3, temperature=0.0), "temperature must"),
-    (lambda: two_stage_head_kd(HEAD, HEAD, target_boxes=HEAD[1], margin=-1.0), "margin must be a finite number of at least 0"),
+    (
+        lambda: two_stage_head_kd(HEAD, HEAD, target_boxes=HEAD[1], margin=-1.0),
+        "margin must be a finite number of at least 0",
+    ),
     (lambda: two_stage_head_kd(HEAD, HEAD, target_boxes=HEAD[1], background_class=5), "the index of one of 5 classes"),
     (
         lambda: one_stage_head_kd([ones(3), *HEAD[::-1]], [ones(3), *HEAD[::-1]], activation="relu"),
