@@ -1,0 +1,172 @@
+"""An export on the disk: its manifest, and the artefact as a module that answers like the student."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from knowledge_distillation.capture.paths import unwrap
+from knowledge_distillation.errors import ConfigError, ExportError
+from knowledge_distillation.export.calls import Call, Input, Plain, floats_as, taken
+from knowledge_distillation.export.forms import FORMS
+from knowledge_distillation.signals import EMPTY, Signals
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One student in one form.
+
+    Attributes:
+        path: the folder with the artefact, manifest.json and README.md.
+        manifest: form, files with sha256 and bytes, inputs and outputs, versions, and how it was proven equal.
+        structure: where `export` was called in this process, the student that weights alone belong to.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+    structure: Plain | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def file(self) -> Path:
+        """The artefact."""
+        return self.path / str(self.manifest["files"][0]["name"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The manifest as plain data."""
+        return dict(self.manifest)
+
+    def load(self, model: nn.Module | None = None) -> Loaded:
+        """The artefact, ready to answer on the CPU.
+
+        Args:
+            model: a student of the same class, which "safetensors" needs after `load`; it is copied.
+
+        Raises:
+            ExportError: if a file is missing or is not the one that was proven.
+            ConfigError: if weights alone have no model to go into.
+            MissingExtraError: if the form's package is not installed.
+        """
+        check_files(self.path, self.manifest)
+        structure = self.structure if model is None else Plain(unwrap(model), Call((), EMPTY, None, Signals()))
+        answer = FORMS[self.manifest["form"]].open(self.file, structure)
+        return Loaded(answer, self.manifest)
+
+
+class Loaded(nn.Module):
+    """An artefact that is called as its student, and returns what that returns: a tensor, a tuple or a mapping.
+
+    It computes on the CPU, without gradient; tensors may come from any device and go back there.
+
+    Args:
+        answer: tensors in, tensors out.
+        manifest: says what goes in and comes out.
+    """
+
+    def __init__(self, answer: Callable[..., Sequence[Tensor]], manifest: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.answer = answer
+        self.inputs = tuple(
+            Input(entry["name"], entry["parameter"], entry["position"], tuple(entry["inside"]))
+            for entry in manifest["inputs"]
+        )
+        self.dtypes = [getattr(torch, entry["dtype"]) for entry in manifest["inputs"]]
+        self.outputs = [entry["name"] for entry in manifest["outputs"]]
+        self.constants = dict(manifest["constants"])
+        self.returns = str(manifest["returns"])
+        # pipelines ask a model's first parameter for its device
+        self.place = nn.Parameter(torch.empty(0), requires_grad=False)
+        self.eval()
+
+    def forward(self, *positional: Any, **named: Any) -> Any:
+        """What the student returns for these inputs.
+
+        Raises:
+            ModelContractError: if an input is missing, or a constant has another value than it was exported with.
+        """
+        tensors = taken(self.inputs, self.constants, positional, named)
+        device = tensors[0].device
+        given = [floats_as([tensor.cpu()], dtype)[0] for tensor, dtype in zip(tensors, self.dtypes, strict=True)]
+        with torch.no_grad():
+            values = [value.to(device) for value in self.answer(*given)]
+        if self.returns == "tensor":
+            return values[0]
+        return tuple(values) if self.returns == "tuple" else Answer(zip(self.outputs, values, strict=True))
+
+
+class Answer(dict[str, Tensor]):
+    """Outputs by name, also as attributes, as Hugging Face's are."""
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"There is no output {name!r}; there are {', '.join(self)}.") from None
+
+
+def load(directory: str | Path, model: nn.Module | None = None) -> Loaded:
+    """The artefact of an export; see `Exported.load`.
+
+    Raises:
+        ConfigError: if the directory holds no export.
+        ExportError: if a file is missing or is not the one that was proven.
+    """
+    return read(directory).load(model)
+
+
+def read(directory: str | Path) -> Exported:
+    """The export that lies in a directory.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    path = Path(directory)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} holds no export: {MANIFEST} cannot be read ({error}).") from error
+    if not isinstance(manifest, dict) or manifest.get("form") not in FORMS:
+        raise ConfigError(f"{path / MANIFEST} must name a form, one of {', '.join(FORMS)}.")
+    return Exported(path, manifest)
+
+
+def file_facts(file: Path) -> dict[str, Any]:
+    """Name, bytes and sha256."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return {"name": file.name, "bytes": file.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def check_files(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise ExportError unless every file is the one that the manifest tells of."""
+    for entry in manifest["files"]:
+        file = path / entry["name"]
+        if not file.is_file() or file_facts(file) != entry:
+            raise ExportError(
+                f"{file} is missing or not the file that was proven equal to the student: its sha256 must be "
+                f"{entry['sha256']}. Export again."
+            )
+
+
+def input_facts(inputs: Sequence[Input], tensors: Sequence[Tensor], axes: Sequence[Mapping[int, str]]) -> list[Any]:
+    """Inputs as the manifest tells of them."""
+    return [
+        {**asdict(entry), "inside": list(entry.inside), **tensor_facts(tensor, vary)}
+        for entry, tensor, vary in zip(inputs, tensors, axes, strict=True)
+    ]
+
+
+def tensor_facts(tensor: Tensor, vary: Mapping[int, str]) -> dict[str, Any]:
+    """Shape, with the names of varying axes, and type."""
+    shape = [vary.get(axis, size) for axis, size in enumerate(tensor.shape)]
+    return {"shape": shape, "dtype": str(tensor.dtype).removeprefix("torch.")}
