@@ -20,13 +20,23 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells; the first column names the row. `words` are the numbers of columns that hold text."""
+    """Rows of cells; the first column names the row.
+
+    Attributes:
+        caption: what stands in it.
+        columns: headings.
+        rows: a cell for each column.
+        words: numbers of the columns that hold text.
+        folded: whether the page shows it only when asked.
+        strong: number of the column that matters most, or 0.
+    """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     words: Sequence[int] = ()
     folded: bool = False
+    strong: int = 0
     kind = "table"
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,6 +56,7 @@ class Plot:
         body: SVG elements; every text in them is escaped already.
         table: the same figures as text.
         legend: (name, CSS class) of what is told apart by colour and mark.
+        marked: whether the legend shows marks, not lines.
     """
 
     title: str
@@ -55,6 +66,7 @@ class Plot:
     body: str
     table: Table
     legend: Sequence[tuple[str, str]] = ()
+    marked: bool = False
     kind = "plot"
 
     def as_dict(self) -> dict[str, Any]:
@@ -209,6 +221,7 @@ class Verdict:
         command: what to run where it is not known.
         figures: the numbers in it, for the JSON form.
         plots: its pictures.
+        notes: what a reader must know besides.
     """
 
     tone: Tone
@@ -217,6 +230,7 @@ class Verdict:
     command: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
     plots: Sequence[Plot] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +254,8 @@ class Report:
                 "headline": verdict.headline,
                 "detail": verdict.detail,
                 "command": verdict.command,
-                **verdict.figures,
+                "comparison": dict(verdict.figures),
+                "notes": list(verdict.notes),
                 "plots": [plot.as_dict() for plot in verdict.plots],
             },
             "answer": self.answer,

@@ -24,7 +24,7 @@ def number(value: Any) -> float | None:
 def is_share(metric: str, *values: float | None) -> bool:
     """Whether a metric's values are shares from 0 to 1, by its name and by the values at hand."""
     words = re.split(r"[^a-z0-9]+", metric.lower())
-    named = any(word.rstrip("0123456789") in SHARES for word in words)
+    named = any(word in SHARES or word.rstrip("0123456789") in SHARES for word in words)
     return named and all(value is None or 0 <= value <= 1 for value in values)
 
 
@@ -88,7 +88,12 @@ def milliseconds(value: Any) -> str:
     found = number(value)
     if found is None:
         return ABSENT
-    return f"{found / 1e3:.3g} s" if found >= 1e3 else f"{found:.3g} ms"
+    return f"{_three(found / 1e3)} s" if found >= 1e3 else f"{_three(found)} ms"
+
+
+def _three(value: float) -> str:
+    """Three significant digits, zeros at the end kept."""
+    return "0" if value == 0 else f"{value:#.3g}".removesuffix(".") if 1e-4 <= value < 1e3 else f"{value:.3g}"
 
 
 def times(value: float) -> str:

@@ -31,6 +31,7 @@ def as_markdown(report: Report) -> str:
     lines += [*_code(verdict.command), ""] if verdict.command else []
     for plot in verdict.plots:
         lines += _plot(plot)
+    lines += [*(f"- {_text(note)}" for note in verdict.notes), ""]
     lines += [f"## {QUESTION}", "", _text(report.answer), ""]
     lines += [f"- {_text(fact.question)} **{_text(fact.answer)}** {_text(fact.detail)}" for fact in report.facts]
     lines.append("")

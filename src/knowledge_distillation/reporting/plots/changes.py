@@ -37,7 +37,7 @@ def change_plot(
         at, anchor = (right + 5, "start") if change >= 0 else (left - 5, "end")
         parts.append(words(at, y + 15, text(change), anchor=anchor))
     parts.append(rule(across(0), 6, across(0), bottom, "axis"))
-    parts.append(words(across(0), bottom + 18, f"student against teacher, {unit}", anchor="middle", kind="axis-name"))
+    parts.append(words(WIDTH / 2, bottom + 18, f"student against teacher, {unit}", anchor="middle", kind="axis-name"))
     worst = min(changes, key=lambda entry: entry[1])
     return Plot(
         title=title,

@@ -86,7 +86,7 @@ def confusion_plot(title: str, matrix: Sequence[Sequence[float]], names: Sequenc
         if most
         else "Nothing is taken for anything else.",
         width=WIDTH,
-        height=int(bottom + (62 if long else 20)),
+        height=int(bottom + (18 + 4.4 * min(11, max(map(len, names))) if long else 20)),
         body="".join(parts),
         table=Table(title, ["true", *names], rows),
     )

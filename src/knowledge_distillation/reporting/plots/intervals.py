@@ -31,7 +31,7 @@ def interval_plot(title: str, intervals: Sequence[Interval], *, unit: str, text:
     parts = []
     for value in across.ticks(6):
         parts.append(rule(across(value), 8, across(value), bottom, "zero" if value == 0 else "grid"))
-        parts.append(words(across(value), bottom + 15, text(value), anchor="middle"))
+        parts.append(words(across(value), bottom + 15, text(value) if value else "0", anchor="middle"))
     for place, interval in enumerate(intervals):
         y = 36 + ROW * place
         kind = "good" if interval.low > 0 else "bad" if interval.high < 0 else "unsure"
@@ -85,4 +85,5 @@ def pairs_plot(
         body="".join(parts),
         table=Table(title, ["seed", *(name for name, _, _ in arms)], rows),
         legend=[(name, kind) for name, kind, _ in arms],
+        marked=True,
     )

@@ -50,14 +50,17 @@ def line_plot(
         if marks or len(kept) == 1:
             parts += [mark(across(x), up(y), kind.split()[0], f"{name}: {y_text(y)}") for x, y in kept]
     ends = "; ".join(f"{name} from {y_text(points[0][1])} to {y_text(points[-1][1])}" for name, _, points in lines)
+    if len(lines) == 1:
+        ends = ends.removeprefix(f"{lines[0][0]} ").capitalize()
     return Plot(
         title=title,
-        description=f"{y_name} over {x_name}: {ends}.",
+        description=f"{ends}.",
         width=WIDTH,
         height=HEIGHT,
         body="".join(parts),
         table=_table(title, lines, x_name, y_text),
         legend=[(name, kind) for name, kind, _ in lines] if len(lines) > 1 else (),
+        marked=marks,
     )
 
 

@@ -25,17 +25,19 @@ class Scale:
             low, high, at = math.log10(low), math.log10(high), math.log10(max(value, self.low))
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
-    def ticks(self, about: int = 5) -> list[float]:
-        """Round values inside the scale."""
+    def ticks(self, about: int = 5, unit: float = 1.0) -> list[float]:
+        """Values inside the scale that are round in the unit."""
+        low, high = self.low / unit, self.high / unit
         if self.logarithmic:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            step = max(1, math.ceil((last - first + 1) / about))
-            decades = [10.0**power for power in range(first, last + 1, step)]
-            if len(decades) > 1:
-                return decades
-        step = _round_step((self.high - self.low) / max(1, about - 1))
-        first = math.ceil(self.low / step - 1e-9)
-        return [round(place * step, 12) for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
+            powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+            for factors in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
+                round_ones = [factor * 10.0**power for power in powers for factor in factors]
+                inside = [value * unit for value in round_ones if low <= value <= high]
+                if len(inside) >= 3:
+                    return inside[:: math.ceil(len(inside) / (about + 1))]
+        step = _round_step((high - low) / max(1, about - 1))
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        return [round(place * step, 12) * unit for place in range(first, last + 1)]
 
 
 def scale_for(

@@ -19,13 +19,18 @@ def answer_of(files: RunFiles, verdict: Verdict) -> tuple[str, list[Fact]]:
     """The answer in words, and the large figures beside it."""
     models = models_of(files)
     student, teacher = part(models, "student"), part(models, "teacher")
-    facts = [_kept(student, teacher), _smaller(student, teacher), _faster(student, teacher), _deployable(files)]
+    facts = [
+        _kept(student, teacher, part(models, "control")),
+        _smaller(student, teacher),
+        _faster(student, teacher),
+        _deployable(files),
+    ]
     missing = command(files, "report")
     shown = [fact if fact.answer else Fact(fact.question, "not measured", missing) for fact in facts]
     return _words(verdict, student, teacher, facts), shown
 
 
-def _kept(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> Fact:
+def _kept(student: Mapping[str, Any], teacher: Mapping[str, Any], control: Mapping[str, Any]) -> Fact:
     metric, reached = quality_of(student)
     best = quality_of(teacher)[1]
     question = "How good is it?"
@@ -34,7 +39,9 @@ def _kept(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> Fact:
     against = f" The teacher: {score(metric, best)}." if best is not None else ""
     kept = ratio(reached, best)
     share = f" It keeps {100 * kept:.1f}% of that." if kept is not None and kept < 1 and 0 <= reached <= 1 else ""
-    return Fact(question, score(metric, reached), f"{metric} of the student.{against}{share}")
+    plain = quality_of(control)[1]
+    alone = f" Without the teacher: {score(metric, plain)}." if plain is not None else ""
+    return Fact(question, score(metric, reached), f"{metric} of the student.{against}{share}{alone}")
 
 
 def _smaller(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> Fact:

@@ -6,18 +6,18 @@ from knowledge_distillation.reporting.blocks import Block, Plots, Said, Section
 from knowledge_distillation.reporting.figures import number
 from knowledge_distillation.reporting.plots.reliability import reliability_plot
 from knowledge_distillation.reporting.reading import RunFiles
-from knowledge_distillation.reporting.sections.models import colour, entries, models_of, part
+from knowledge_distillation.reporting.sections.models import FIRST, colour, entries, models_of, part
 
 
 def calibration_section(files: RunFiles) -> Section | None:
-    """A reliability diagram for each model that has one."""
+    """A reliability diagram of teacher, student and control; those of exported files are as the student's."""
     models = models_of(files)
     plots, scaled = [], []
     for name, entry in models.items():
         found = part(entry, "calibration")
         bins = entries(found.get("bins"))
         error, temperature, after = (number(found.get(key)) for key in ("ece", "temperature", "ece_after"))
-        if bins:
+        if bins and (name in FIRST or not any(first in models for first in FIRST)):
             said = f", ECE {error:.3f}" if error is not None else ""
             plots.append(reliability_plot(f"{name}{said}", bins, colour(name, models)))
         if temperature is not None and error is not None and after is not None:

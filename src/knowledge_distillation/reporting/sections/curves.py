@@ -25,7 +25,9 @@ def curves_section(files: RunFiles) -> Section:
         share = any(is_share(word, *(value for _, value in curves[name])) for word in (name, metric))
         text = (lambda value: f"{100 * value:.4g}%") if share else plain
         line: Line = (name, "c-student", curves[name])
-        plots.append(line_plot(f"Score: {name}", [line], x_name="step", y_name=name, y_text=text, may_be_log=False))
+        plots.append(
+            line_plot(f"Score: {name}", [line], x_name="step", y_name=metric or "score", y_text=text, may_be_log=False)
+        )
     kinds = ("c-teacher faint", "c-student", "c-control dashed")
     total: list[Line] = [
         (said, kind, curves[name]) for (name, said), kind in zip(TOTAL.items(), kinds, strict=True) if name in curves
@@ -40,7 +42,7 @@ def curves_section(files: RunFiles) -> Section:
         lines: list[Line] = [(name, "c-student", curves[name])]
         if f"val_{name}" in curves:
             lines = [("training", "c-student", curves[name]), ("validation", "c-control dashed", curves[f"val_{name}"])]
-        plots.append(line_plot(f"Component: {name}", lines, x_name="step", y_name=name))
+        plots.append(line_plot(f"Loss: {name}", lines, x_name="step", y_name="loss"))
     for name in curves:
         if name.startswith(RATE):
             lines = [(name, "c-student", curves[name])]

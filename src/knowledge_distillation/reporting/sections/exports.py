@@ -13,6 +13,11 @@ from knowledge_distillation.reporting.sections.models import models_of, part, qu
 
 FORMS = {"onnx": "ONNX", "safetensors": "safetensors", "torch_export": "torch.export", "int8": "int8"}
 
+FIGURES = (
+    "equal to the student", "largest difference", "mean difference", "tolerance", "items compared", "score of the file",
+    "score of the student", "size",
+)  # fmt: skip
+
 
 def shown_form(form: str) -> str:
     """A form's name as it is usually written."""
@@ -24,22 +29,15 @@ def exports_section(files: RunFiles) -> Section:
     title = "Exported files"
     if not files.exports:
         return Section("exports", title, [Absent("The student has not been exported.", command(files, "export"))])
-    columns = [
-        "",
-        "equal to the student",
-        "size",
-        "largest difference",
-        "mean difference",
-        "tolerance",
-        "compared on",
-        "score",
-        "student's score",
-    ]
     metric = next((quality_of(entry)[0] for entry in models_of(files).values()), "score")
-    rows = [_row(form, manifest, metric) for form, manifest in files.exports.items()]
-    blocks: list[Block] = [
-        Table("Each file was loaded again and asked the same as the student", columns, rows, words=(1,))
+    columns = [_column(form, manifest, metric) for form, manifest in files.exports.items()]
+    rows = [
+        [Cell(name, name), *(column[place] for column in columns)]
+        for place, name in enumerate(FIGURES)
+        if any(column[place].value is not None for column in columns)
     ]
+    forms = [shown_form(form) for form in files.exports]
+    blocks: list[Block] = [Table("Each file was loaded again and asked the same as the student", ["", *forms], rows)]
     notes = [
         (shown_form(form), str(note))
         for form, manifest in files.exports.items()
@@ -56,22 +54,23 @@ def proven(manifest: Mapping[str, Any]) -> bool | None:
     return said if isinstance(said, bool) else None
 
 
-def _row(form: str, manifest: Mapping[str, Any], metric: str) -> list[Cell]:
+def _column(form: str, manifest: Mapping[str, Any], metric: str) -> list[Cell]:
+    """The cells of one form, in the order of FIGURES."""
     equality, scores = part(manifest, "equality"), part(manifest, "score")
     metric = str(scores.get("metric") or metric)
     passed = proven(manifest)
     said = {True: "yes", False: "no", None: "not compared"}[passed]
-    numbers = {key: number(equality.get(key)) for key in ("max_difference", "mean_difference", "tolerance", "items")}
+    items = number(equality.get("items"))
     own, exported = number(scores.get("student")), number(scores.get("exported"))
     file_size = number(manifest.get("bytes"))
+    differences = [number(equality.get(key)) for key in ("max_difference", "mean_difference", "tolerance")]
     return [
-        Cell(form, shown_form(form), short(manifest.get("file") or "")),
-        Cell(passed, said),
-        Cell(file_size, size(file_size)),
-        *(Cell(numbers[key], _difference(numbers[key])) for key in ("max_difference", "mean_difference", "tolerance")),
-        Cell(numbers["items"], f"{count(numbers['items'])} items" if numbers["items"] is not None else ABSENT),
+        Cell(said, said),
+        *(Cell(value, _difference(value)) for value in differences),
+        Cell(items, count(items)),
         Cell(exported, score(metric, exported)),
         Cell(own, score(metric, own)),
+        Cell(file_size, size(file_size), short(manifest.get("file") or "")),
     ]
 
 

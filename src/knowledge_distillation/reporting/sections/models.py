@@ -89,10 +89,10 @@ def models_section(files: RunFiles) -> Section:
             ],
         )
     rows = _rows(files, models)
-    table = Table(
-        _caption(files), ["", *models], [row for row in rows if any(cell.value is not None for cell in row[1:])]
-    )
-    blocks: list[Block] = [table]
+    strong = 1 + list(models).index("student") if "student" in models else 0
+    kept = [row for row in rows if any(cell.value is not None for cell in row[1:])]
+    strong = 1 + list(models).index("student") if "student" in models else 0
+    blocks: list[Block] = [Table(_caption(files), ["", *models], kept, strong=strong)]
     if "control" not in models:
         blocks.append(
             Said("The control, the same student without the teacher, was not evaluated with these models.", note=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ def trade_offs_section(files: RunFiles) -> Section | None:
     for title, name, read, text in asked:
         points = _points(models, read)
         if len(points) > 1:
+            unit = 1.0 if read is not size_of else 1024.0 ** math.floor(math.log(max(p.cost for p in points), 1024))
             share = is_share(metric, *(point.quality for point in points))
             plots.append(
                 pareto_plot(
@@ -49,6 +51,7 @@ def trade_offs_section(files: RunFiles) -> Section | None:
                     cost_text=text,
                     quality_text=(lambda value: f"{100 * value:.1f}%") if share else plain,
                     higher_is_better=higher_is_better(None, metric),
+                    cost_unit=unit,
                 )
             )
     if not plots:

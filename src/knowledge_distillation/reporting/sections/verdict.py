@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from knowledge_distillation.reporting.blocks import Plot, Tone, Verdict
-from knowledge_distillation.reporting.figures import change, is_share, number, score
+from knowledge_distillation.reporting.figures import change, count, is_share, milliseconds, number, score
 from knowledge_distillation.reporting.plots.intervals import Interval, interval_plot, pairs_plot
 from knowledge_distillation.reporting.reading import RunFiles
 from knowledge_distillation.reporting.sections.commands import command
@@ -38,22 +38,15 @@ def verdict_of(files: RunFiles) -> Verdict:
     def text(value: Any) -> str:
         return change(value, share)
 
-    seeds = len(scores_of(comparison, "with_teacher"))
-    detail = f"{_interval(comparison, text)}, {seeds} seeds, paired, at equal steps."
-    intervals = [_as_interval("equal steps", comparison)]
-    bootstrap = _bootstrap(comparison)
-    if bootstrap:
-        intervals.append(_as_interval("equal steps, bootstrap", {**bootstrap, "difference": difference}))
-    timed = part(comparison, "equal_time")
+    taught = scores_of(comparison, "with_teacher")
+    detail = f"{_interval(comparison, text)}, {len(taught)} paired seeds, against {_control(comparison)}."
+    intervals = [_as_interval("equal steps", comparison), _bootstrap(comparison)]
+    timed = part(comparison, "at_equal_time")
     if number(timed.get("difference")) is not None:
-        detail += (
-            f" At equal time: {text(timed['difference'])} {unit} ({_interval(timed, text)}): {timed.get('verdict')}."
-        )
+        same = f"{text(timed['difference'])} {unit} ({_interval(timed, text)})"
+        detail += f" At equal time: {timed.get('verdict')}, {same}."
         intervals.append(_as_interval("equal time", timed))
-    if unit == "points":
-        detail += f" A point is 0.01 of {comparison.get('metric') or 'the score'}."
-    for name, arm in arms_of(comparison).items():
-        intervals.append(_as_interval(name, arm))
+    intervals += [_as_interval(str(name), arm) for name, arm in part(comparison, "arms").items()]
     drawn = [interval for interval in intervals if interval is not None]
     plots: list[Plot] = []
     if drawn:
@@ -71,6 +64,7 @@ def verdict_of(files: RunFiles) -> Verdict:
         detail,
         figures=comparison,
         plots=plots,
+        notes=[*_budgets(comparison), *notes_of(comparison)],
     )
 
 
@@ -87,9 +81,33 @@ def scores_of(comparison: Mapping[str, Any], arm: str) -> list[float]:
     return [value for value in found if value is not None] if None not in found else []
 
 
-def arms_of(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Other arms than the plain control, by name."""
-    return {str(name): arm for name, arm in part(comparison, "others").items() if isinstance(arm, Mapping)}
+def notes_of(entry: Mapping[str, Any]) -> list[str]:
+    """What a file says besides, in sentences."""
+    notes = entry.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
+
+
+def _control(comparison: Mapping[str, Any]) -> str:
+    control = comparison.get("control")
+    known = isinstance(control, str) and control
+    return str(control) if known else "the same student without the teacher, at equal steps"
+
+
+def _budgets(comparison: Mapping[str, Any]) -> list[str]:
+    """What each training took."""
+    said = []
+    for name, entry in (("equal steps", comparison), ("equal time", part(comparison, "at_equal_time"))):
+        steps, seconds = part(entry, "steps"), part(entry, "seconds")
+        arms = [
+            f"{count(steps.get(arm))} steps"
+            + (f" in {milliseconds(1e3 * took)}" if (took := number(seconds.get(arm))) is not None else "")
+            + f" {arm.replace('_', ' ')}"
+            for arm in ("with_teacher", "without_teacher")
+            if number(steps.get(arm)) is not None
+        ]
+        if arms:
+            said.append(f"At {name}: {', '.join(arms)}.")
+    return said
 
 
 def _is_share(files: RunFiles, comparison: Mapping[str, Any]) -> bool:
@@ -108,11 +126,9 @@ def _as_interval(name: str, entry: Mapping[str, Any]) -> Interval | None:
     return None if mean is None or low is None or high is None else Interval(name, mean, low, high)
 
 
-def _bootstrap(comparison: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = comparison.get("bootstrap")
-    if isinstance(found, list) and len(found) == 2:
-        return {"low": found[0], "high": found[1]}
-    return part(comparison, "bootstrap")
+def _bootstrap(comparison: Mapping[str, Any]) -> Interval | None:
+    ends = {"low": comparison.get("bootstrap_low"), "high": comparison.get("bootstrap_high")}
+    return _as_interval("equal steps, bootstrap", {**comparison, **ends})
 
 
 def _pairs(comparison: Mapping[str, Any], share: bool) -> Plot | None:
