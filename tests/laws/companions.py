@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from knowledge_distillation.losses.embeddings.similarity_kl import similarity_kl
 from knowledge_distillation.losses.features.ft import FT
+from knowledge_distillation.losses.features.mgd import mgd
 from knowledge_distillation.losses.features.ofd import margin_from_batch_norm
 from knowledge_distillation.losses.features.semckd import SemCKD
 from knowledge_distillation.losses.features.simkd import SimKD
@@ -51,6 +52,18 @@ def embeddings_have_the_asked_width() -> None:
         module = SemCKD([3], [4], batch, factor=factor)
         outputs = [layer.out_features for layer in module.queries.modules() if isinstance(layer, nn.Linear)]
         assert outputs[-1] == width
+
+
+def masks_take_whole_pixels_or_whole_channels() -> None:
+    for masked, within in {"pixels": (0,), "channels": (1, 2)}.items():
+        torch.manual_seed(0)
+        student = torch.ones(1, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+        value = mgd(student, torch.zeros(1, 4, 5, 6), generation=nn.Sequential(), masked=masked, masked_share=0.5)  # type: ignore[arg-type]
+        [gradient] = torch.autograd.grad(value, student)
+        seen = gradient[0] > 0
+        assert_same(value, seen.sum())
+        assert (seen.all(within) == seen.any(within)).all(), masked
+        assert 0 < seen.sum() < seen.numel(), masked
 
 
 def student_answers_through_the_teachers_classifier() -> None:
@@ -176,6 +189,7 @@ SPANS = (tokens_pair_by_place, spans_end_where_both_end, spans_multiply_probabil
 COMPANIONS: Mapping[str, tuple[Check, ...]] = {
     **EXTREMES,
     "ft": (paraphraser_keeps_the_size, paraphraser_learns_to_rebuild),
+    "mgd": (masks_take_whole_pixels_or_whole_channels,),
     "semckd": (embeddings_have_the_asked_width,),
     "simkd": (student_answers_through_the_teachers_classifier,),
     "vid": (first_variance_is_what_was_asked,),

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
 from knowledge_distillation.errors import ConfigError
-from knowledge_distillation.objective import Objective
+from knowledge_distillation.objective import Objective, Term, as_objective
 from knowledge_distillation.objective.schedules import SCHEDULES, schedule_from
+from knowledge_distillation.signals import Signals
 
 POINTS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 BY_HAND: dict[str, tuple[dict[str, float], list[float]]] = {
@@ -66,6 +68,40 @@ def test_a_setting_that_is_no_number_is_refused_when_the_recipe_is_read(setting:
     """Otherwise `start: high` is found in the first step, after the teacher was trained."""
     with pytest.raises(ConfigError, match=setting):
         schedule_from({"name": "linear", setting: "high"})
+
+
+def test_other_settings_of_a_loss_change_too() -> None:
+    """Otherwise a curriculum such as CTKD's needs a training loop of the user's own."""
+    objective = Objective({"ctkd": {"changes": {"reversal": {"name": "warm_up", "share": 0.5}}}})
+    assert objective.has_schedules
+    student, teacher = (Signals(logits=torch.randn(4, 3)) for _ in range(2))
+    for progress, reversal in ((0.0, 0.0), (0.25, 0.5), (1.0, 1.0)):
+        objective(student, teacher, progress=progress)
+        (loss,) = objective.losses.values()
+        assert loss.reversal == pytest.approx(reversal)
+
+
+def test_the_reversal_of_ctkd_climbs_as_in_its_paper() -> None:
+    """Otherwise the preset starts with the hardest temperature, the opposite of its curriculum."""
+    changes = as_objective("ctkd").terms["ctkd"].changes
+    assert changes is not None
+    assert [round(changes["reversal"](epoch / 240), 3) for epoch in (0, 5, 10, 240)] == [0.0, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ({"loss": "kd", "changes": {"temprature": "linear"}}, "'temprature'.*'temperature'"),
+        ({"loss": "ctkd", "temperature": "linear"}, "changes 'temperature'"),
+        ({"loss": "kd", "changes": {"temperature": 4}}, "4"),
+        (Term(lambda student, teacher: student.sum(), changes={"margin": lambda progress: progress}), "'margin'"),
+        ({"loss": "own", "student": "penalty", "changes": {"temperature": "linear"}}, "'temperature'"),
+    ],
+)
+def test_a_setting_that_cannot_change_is_refused(term: Any, message: str) -> None:
+    """Otherwise a misspelt setting stays as it is, without a word, or training breaks off in the first step."""
+    with pytest.raises(ConfigError, match=message):
+        Objective({"term": term, "cross_entropy": 1.0})
 
 
 def test_a_recipe_can_schedule_weight_and_temperature() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from knowledge_distillation import projectors
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses import HingeRanking, LogisticRanking, Loss, TopK, TopKKL, TopKTVD, catalogue
 from knowledge_distillation.objective.parts import PARTS
+from knowledge_distillation.objective.schedules import Schedule
 from knowledge_distillation.objective.term import ALL, OWN, SignalName, Term, Unbuilt, missing, named_loss
 from knowledge_distillation.signals import Signals
 
@@ -88,8 +90,8 @@ class BoundTerm:
         """The unweighted value, a scalar; arguments and errors as of `Objective.forward`."""
         if self.is_own:
             return self._own_value(student)
-        if self.term.temperature is not None:
-            self.loss.temperature = self.term.temperature(progress)
+        for setting, change in changing(self.term).items():
+            setattr(self.loss, setting, change(progress))
         said = lookup(student, self.student, "student")
         taught = None
         if self.uses_teacher:
@@ -140,7 +142,7 @@ def bind(name: str, term: Term) -> BoundTerm:
     """Resolve a term as far as it can be without a batch.
 
     Raises:
-        ConfigError: if the projector's name is unknown, or a temperature is scheduled that the loss does not have.
+        ConfigError: if the projector's name is unknown, or a setting is to change that the loss does not have.
     """
     loss: Any = term.loss
     is_own = isinstance(loss, str) and loss == OWN
@@ -149,8 +151,7 @@ def bind(name: str, term: Term) -> BoundTerm:
     if isinstance(loss, str) and not is_own:
         loss = named_loss(loss, {})
     facts = catalogue()[loss.name].facts if isinstance(loss, Unbuilt) else getattr(loss, "facts", None)
-    if term.temperature is not None and not (is_own or isinstance(loss, Unbuilt) or hasattr(loss, "temperature")):
-        raise ConfigError(f"Term {name!r} schedules a temperature, and its loss has none: it would change nothing.")
+    _check_changes(name, term, loss)
     needs = tuple(facts.needs if facts else getattr(loss, "needs", ()))
     takes_taught_labels = facts is not None and not facts.uses_teacher and term.teacher == LABELS and LABELS in needs
     return BoundTerm(
@@ -168,6 +169,26 @@ def bind(name: str, term: Term) -> BoundTerm:
         is_own=is_own,
         takes_taught_labels=takes_taught_labels,
     )
+
+
+def changing(term: Term) -> Mapping[str, Schedule]:
+    """The settings of a term's loss that change during training, the temperature among them."""
+    temperature = {"temperature": term.temperature} if term.temperature is not None else {}
+    return {**temperature, **(term.changes or {})}
+
+
+def _check_changes(name: str, term: Term, loss: Any) -> None:
+    """Settings that change must be those of a loss of the catalogue, or attributes of another one."""
+    kind = catalogue()[loss.name].module if isinstance(loss, Unbuilt) else type(loss)
+    settings = list(inspect.signature(kind).parameters) if issubclass(kind, Loss) else None
+    for setting in changing(term):
+        if settings is None and not hasattr(loss, setting):
+            raise ConfigError(f"Term {name!r} changes {setting!r}, and its loss has none: it would change nothing.")
+        if settings is not None and setting not in settings:
+            raise ConfigError(
+                f"Term {name!r} changes {setting!r}, and its loss has no such setting: it would change nothing. "
+                f"{nearest(setting, settings)}"
+            )
 
 
 def missing_own(bound: BoundTerm, student: Signals, others: Sequence[str] = ()) -> ConfigError:

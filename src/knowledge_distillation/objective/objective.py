@@ -71,8 +71,8 @@ class Objective(nn.Module):
 
     @property
     def has_schedules(self) -> bool:
-        """Whether any weight or temperature changes during training."""
-        return any(term.schedule or term.temperature for term in self.terms.values())
+        """Whether any weight, temperature or other setting changes during training."""
+        return any(term.schedule or term.temperature or term.changes for term in self.terms.values())
 
     def wanted(self, side: str) -> tuple[str, ...]:
         """Every signal name that the terms read on one side ("student" or "teacher"), without repeats."""

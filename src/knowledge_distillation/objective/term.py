@@ -42,6 +42,7 @@ class Term:
         views: "untouched", "transformed" or "all": both models see each picture turned by 0, 90, 180 and 270 degrees,
             and this term reads the first one, the others, or all as [samples, 4, ...]. Terms of the same objective
             that do not say read the first one.
+        changes: other settings of the loss that change: name -> (progress from 0 to 1 -> value).
 
     Raises:
         ConfigError: if the weight is not a finite number >= 0, or the loss is no loss.
@@ -55,6 +56,7 @@ class Term:
     schedule: Schedule | None = None
     temperature: Schedule | None = None
     views: Views | None = None
+    changes: Mapping[str, Schedule] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.weight, bool) or not isinstance(self.weight, (int, float)) or not math.isfinite(self.weight):
@@ -68,6 +70,12 @@ class Term:
                 raise ConfigError(
                     f"A term's {kind} must be a function of progress from 0 to 1, got {getattr(self, kind)!r}. A fixed "
                     "number belongs in the weight or in the loss."
+                )
+        for setting, change in (self.changes or {}).items():
+            if not callable(change):
+                raise ConfigError(
+                    f"A term's changes must be functions of progress from 0 to 1, got {setting}={change!r}. A fixed "
+                    "value is a setting of the loss."
                 )
         if self.views is not None and self.views not in get_args(Views):
             raise ConfigError(f"A term's views must be one of {get_args(Views)}, got {self.views!r}.")
@@ -155,6 +163,8 @@ def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
         if isinstance(fields.get(side), list):
             fields[side] = tuple(fields[side])
     fields["schedule"] = schedule_from(fields.get("schedule"))
+    if isinstance(fields.get("changes"), Mapping):
+        fields["changes"] = {setting: schedule_from(change) for setting, change in fields["changes"].items()}
     temperature = fields.pop("temperature", None)
     if isinstance(temperature, (int, float)):
         settings["temperature"] = temperature

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.features.connectors import channel_pairs, connect
 from knowledge_distillation.losses.features.maps import Elements, check_images, paired, per_sample
 from knowledge_distillation.losses.inputs import check_between, check_same_shape, hide_masked
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
+
+Masked = Literal["pixels", "channels"]
 
 
 def mgd(
@@ -19,6 +24,7 @@ def mgd(
     *,
     generation: nn.Sequential,
     visible: Tensor | None = None,
+    masked: Masked = "pixels",
     masked_share: float = 0.65,
     elements: Elements = "sum",
     mask: Tensor | None = None,
@@ -26,8 +32,8 @@ def mgd(
 ) -> Tensor:
     """Masked generative distillation: squared distance to the teacher of what is generated from a masked map.
 
-    sum over elements of (teacher - generation(student * visible))**2, with random pixels of the student's map
-    set to 0. One value per sample.
+    sum over elements of (teacher - generation(student * visible))**2, with random pixels, or channels, of the
+    student's map set to 0. One value per sample.
 
     When: detection, segmentation and classification, as one recipe for all three.
 
@@ -37,9 +43,9 @@ def mgd(
         teacher_features: same shape. Detached inside.
         generation: the learned block, two 3x3 convolutions with a ReLU between them. Receives gradient.
         visible: 1 where the student's map stays, 0 where it is masked, shape [batch, 1, height, width] for
-            pixels, or [batch, channels, 1, 1] for channels, as the authors' classification code has it. None
-            draws the pixels.
-        masked_share: probability that a pixel is masked, 0 to 1, when `visible` is drawn. The authors'
+            pixels, or [batch, channels, 1, 1] for channels. None draws what `masked` says.
+        masked: "pixels", as in the paper, or "channels", as in the authors' classification code; for drawing.
+        masked_share: probability that a pixel or channel is masked, 0 to 1, when `visible` is drawn. The authors'
             configurations take 0.65 for one-stage detectors, 0.45 for two-stage ones, 0.75 for segmentation, and
             0.15 of the channels for classification.
         elements: "sum" over the elements of a sample, as in the paper, or their "mean".
@@ -51,7 +57,7 @@ def mgd(
 
     Raises:
         ShapeError: if the shapes differ, or the mask does not match the samples.
-        ConfigError: if masked_share is outside 0 to 1, or elements or reduction is unknown.
+        ConfigError: if masked_share is outside 0 to 1, or masked, elements or reduction is unknown.
 
     Example:
         >>> import torch
@@ -63,13 +69,22 @@ def mgd(
     Reference: Yang, Li, Shao, Shi, Yuan, Yuan (2022), arXiv:2205.01529.
     """
     check_between("masked_share", masked_share, 0.0, 1.0)
+    check_masked(masked)
     check_images(student_features, teacher_features)
     check_same_shape(student_features, teacher_features, "features")
     student, teacher = paired(student_features, teacher_features, mask)
     if visible is None:
-        visible = torch.rand_like(student[:, :1]) >= masked_share
+        drawn = student[:, :1] if masked == "pixels" else student[:, :, :1, :1]
+        visible = torch.rand_like(drawn) >= masked_share
     generated = connect(generation, student * hide_masked(visible, mask).to(student.dtype), mask)
     return reduce(per_sample((generated - teacher).square(), elements), mask=mask, reduction=reduction)
+
+
+def check_masked(masked: Masked) -> Masked:
+    """Return `masked` if it is known, else raise ConfigError."""
+    if masked not in get_args(Masked):
+        raise ConfigError(f"masked must be 'pixels' or 'channels', got {masked!r}.")
+    return masked
 
 
 class MGD(Loss):
@@ -101,6 +116,7 @@ class MGD(Loss):
         student_channels: int,
         teacher_channels: int,
         *,
+        masked: Masked = "pixels",
         masked_share: float = 0.65,
         elements: Elements = "sum",
         reduction: Reduction = "mean",
@@ -113,6 +129,7 @@ class MGD(Loss):
         self.generation = nn.Sequential(
             nn.Conv2d(teacher, teacher, 3, padding=1), nn.ReLU(), nn.Conv2d(teacher, teacher, 3, padding=1)
         )
+        self.masked: Masked = check_masked(masked)
         self.masked_share = check_between("masked_share", masked_share, 0.0, 1.0)
         self.elements: Elements = elements
         self.reduction: Reduction = reduction
@@ -130,6 +147,7 @@ class MGD(Loss):
             teacher_features,
             generation=self.generation,
             visible=visible,
+            masked=self.masked,
             masked_share=self.masked_share,
             elements=self.elements,
             mask=mask,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from knowledge_distillation.losses import AT, FSP, CrossEntropy
 from knowledge_distillation.objective.presets.building import Preset, Terms, alone, beside_labels
 from knowledge_distillation.objective.presets.logits import hinton
-from knowledge_distillation.objective.schedules import step
+from knowledge_distillation.objective.schedules import step, warm_up
 from knowledge_distillation.objective.term import AUTO, Term, named_loss
 
 STAGE_CHANNELS = {"student_channels": AUTO, "teacher_channels": AUTO}
@@ -62,6 +63,23 @@ def ofd() -> Terms:
     return beside_labels("ofd", 1e-3, "@preactivations", **settings)
 
 
+def reviewkd() -> Terms:
+    """Knowledge review, arXiv:2104.09044: CE + ReviewKD, raised over the first twelfth of training.
+
+    Those are 20 of the authors' 240 epochs on CIFAR-100.
+    """
+    terms = beside_labels("reviewkd", 1.0, "@stages")
+    return {**terms, "reviewkd": replace(terms["reviewkd"], schedule=warm_up(share=1 / 12))}
+
+
+def mgd() -> Terms:
+    """Masked generative distillation, arXiv:2205.01529: CE + 7e-5 x MGD with 0.15 of the channels masked.
+
+    So trains the authors' classification code. Detectors mask pixels: a term "mgd" with masked="pixels".
+    """
+    return beside_labels("mgd", 7e-5, "@last", masked="channels", masked_share=0.15)
+
+
 def simkd() -> Terms:
     """The teacher's classifier reused, arXiv:2203.14001: the last maps and nothing else, neither labels nor logits.
 
@@ -92,8 +110,8 @@ FEATURES: Mapping[str, Preset] = {
     "at_kd": at_kd,
     "nst": partial(beside_labels, "nst", 50.0, "@stages"),
     "fsp": fsp_squared,
-    "mgd": partial(beside_labels, "mgd", 7e-5, "@last"),
-    "reviewkd": partial(beside_labels, "reviewkd", 1.0, "@stages"),
+    "mgd": mgd,
+    "reviewkd": reviewkd,
     "semckd": partial(beside_labels, "semckd", 400.0, "@stages"),
     "vid": partial(beside_labels, "vid", 1.0, "@last"),
     "kdsvd": partial(beside_labels, "kdsvd", 1.0, "@stages"),
