@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCHMARKS := $(filter-out __init__ __main__ report quality,$(basename $(notdir $(wildcard benchmarks/*.py))))
 QUALITY := quality --parallel 2 --learning-rate 0.05
+OPTIONS_online_peers := --compiled
 
 .PHONY: demo test test-all check docs bench clean
 
@@ -35,7 +36,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m docs.generate.plots
 
 bench-%: $(VENV)/.bench
-	$(BIN)/python -m benchmarks $* --json > $(VENV)/$*.json
+	$(BIN)/python -m benchmarks $* $(OPTIONS_$*) --json > $(VENV)/$*.json
 	tail -n 1 $(VENV)/$*.json | grep -q '"skipped"' || \
 	  tail -n 1 $(VENV)/$*.json | $(BIN)/python -m json.tool --indent 1 - docs/results/$*.json
 

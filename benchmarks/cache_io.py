@@ -31,8 +31,10 @@ from knowledge_distillation.teachers.cache.shards import write_shard
 
 CLASSES, LENGTH, SAMPLES = 128_256, 256, 5000
 ENCODINGS: dict[str, Any] = {
+    "float32": "float32",
     "bfloat16": "bfloat16",
     "float16": "float16",
+    "int8": "int8",
     "top_k 64": {"name": "top_k", "k": 64},
     "compact_top_k 50": {"name": "compact_top_k", "k": 50},
     "sampled 12": {"name": "sampled", "draws": 12},

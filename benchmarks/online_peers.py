@@ -3,8 +3,8 @@
 Every arm trains the same models from the same weights on the same batches in memory, with the same loss, optimiser
 and threads, and logs nothing; before anything is timed, the first loss and the first update of every arm are compared
 with those of a bare loop. A ratio is a peer's time over ours: above 1 we are faster. Further arms explain it: the bare
-loop in eager PyTorch, the same with images laid out in memory as channels_last or through torch.compile, and this
-toolkit with its argument `speed` left at "off".
+loop in eager PyTorch, the same with images laid out in memory as channels_last or through torch.compile, the loop's
+step in a minimal Lightning module, and this toolkit with its argument `speed` left at "off".
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from benchmarks.peers.minimal import MinimalLightning
 from benchmarks.peers.original import Original
 from benchmarks.peers.pairs import PAIRS, Pair
 from benchmarks.peers.plain import PlainLoop
@@ -97,6 +98,7 @@ def compare(pair: Pair, arguments: argparse.Namespace, name: str) -> dict[str, A
         "toolkit": ours,
         "toolkit_without_speed": Toolkit(pair, "off"),
         "plain_loop": PlainLoop(pair),
+        "minimal_lightning": MinimalLightning(pair),
         **{peer: PEERS[peer](pair) for peer in arguments.peers},
     }
     if len(pair.batch) == 4:

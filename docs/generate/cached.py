@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from docs.generate.markdown import code, table
 from docs.generate.measured import machine, result
 
 ROWS = {
+    "float32": '"float32"',
     "bfloat16": '"bfloat16"',
     "float16": '"float16"',
+    "int8": '"int8"',
     "top_k 64": '{"name": "top_k", "k": 64}',
     "compact_top_k 50": '{"name": "compact_top_k", "k": 50}',
+    "sampled 12": '{"name": "sampled", "draws": 12}',
     "fit of 50 terms": "",
 }
 
@@ -18,19 +24,27 @@ def losses() -> str:
     """Bytes a token and KL divergence of each encoding, for drawn and for real teachers."""
     drawn, real = result("cache_io"), result("cache_io_smollm2")
     rows = []
-    for name, spec in ROWS.items():
+    for name, spec in ((name, spec) for name, spec in ROWS.items() if name in drawn["kl"]):
         label = code(spec) if spec else "a polynomial through 50 ranked ids, for comparison"
-        cells = [f"{found['bytes_per_token'][name]:,.0f} B, {found['kl'][name]:.2g}" for found in (drawn, real)]
+        cells = [_shown(found, name) for found in (drawn, real)]
         rows.append((label, *cells))
     heads = [
         f"{'drawn' if found is drawn else 'SmolLM2-135M'}, {found['classes']:,} classes" for found in (drawn, real)
     ]
     return (
-        "Bytes a token, and the KL divergence in nats from the teacher to what is read back, the mass of the tail "
-        f"spread evenly over the classes that were not kept:\n\n{table(('Encoding', *heads), rows)}\n\n"
+        "Bytes a token, and the KL divergence in nats from the live teacher to what is read back, the mass of the tail "
+        "spread evenly over the classes that were not kept. Draws are read by a loss whose mean over them is that of "
+        f"the full teacher:\n\n{table(('Encoding', *heads), rows)}\n\n"
         "Most of it is what every short list loses, the shape of the tail; a loss with one outcome for the tail, as "
         '`top_k_kl` has with `tail="bucket"`, does not see that part.'
     )
+
+
+def _shown(found: Mapping[str, Any], name: str) -> str:
+    if name not in found["kl"]:
+        return "-"
+    loss = found["kl"][name]  # draws are no distribution that a divergence could be taken to
+    return f"{found['bytes_per_token'][name]:,.0f} B, {'unbiased' if loss is None else f'{loss:.2g}'}"
 
 
 def speeds() -> str:
@@ -59,3 +73,17 @@ def steps() -> str:
         )
     ]
     return f"{table(('training', 'step (median)', 'beside labels only'), rows)}\n\n{machine(found)}"
+
+
+def demo() -> str:
+    """Accuracy of students from the cache and beside the live teacher, seed by seed."""
+    found = result("cached_demo")
+    rows = [
+        (name, *(f"{100 * score:.1f}" for score in found["accuracy"][arm]), f"{100 * found['mean'][arm]:.2f}")
+        for name, arm in (("live teacher", "live"), ("cached teacher", "cached"))
+    ]
+    heads = ("student", *(f"seed {seed}" for seed in range(found["seeds"])), "mean")
+    return (
+        f"The means differ by {100 * found['difference']:+.2f} points; the seeds spread by {100 * found['spread']:.2f} "
+        f"(standard deviation). {machine(found)}\n\n{table(heads, rows)}"
+    )

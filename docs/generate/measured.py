@@ -16,6 +16,7 @@ ARMS = {
     "torchdistill": "torchdistill",
     "textbrewer": "TextBrewer",
     "original": "the original toolkit, ported to Lightning 2",
+    "minimal_lightning": "a minimal Lightning module",
     "plain_loop": "a bare loop",
     "plain_loop_channels_last": "a bare loop, channels_last set by hand",
     "plain_loop_compiled": "a bare loop through `torch.compile`",

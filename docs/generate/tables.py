@@ -137,5 +137,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "cache": cached.losses,
     "cache-io": cached.speeds,
     "cached-teacher": cached.steps,
+    "cached-demo": cached.demo,
     **measured.TABLES,
 }
