@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from knowledge_distillation.evaluation import cost
+from knowledge_distillation.evaluation import latency
 from knowledge_distillation.evaluation.cost import cpu_threads, measure_cost
 from tests.training.toys import Difficult, flags, snapshot
 
@@ -52,7 +52,7 @@ class Slow(nn.Module):
 def test_latency_is_the_median_after_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the first slow call, or one hiccup, is the model's speed."""
     model = Slow(60, 60, 2, 1, 4, 40)
-    monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: model.clock))
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: model.clock))
     found = measure_cost(model, (torch.zeros(1),), rounds=4, warm_up=2)
     assert found.latency_ms == pytest.approx(3)
     assert found.latency_p95_ms == pytest.approx(40)

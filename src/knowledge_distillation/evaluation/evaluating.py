@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.errors import CaptureError, ConfigError, nearest
 from knowledge_distillation.evaluation.cost import cost_of
@@ -95,60 +97,65 @@ def evaluate(
     _check(models, loader, task, pipeline, student, loaders, corruptions, files)
     table = corruption_table(corruptions)
     notes: list[str] = []
-    iterator = iter(loader)
-    head = list(itertools.islice(iterator, BATCHES if layers is not None else 1))
-    if not head:
-        raise ConfigError(f"The loader {loader_name!r} is empty: 0 batches, so nothing can be measured.")
-    asked = without_the_silent(subjects_of(models, adapter, teacher), head[0], notes)
-    if not asked:
-        raise ConfigError(f"None of the models can answer this data: {' '.join(notes)}")
-    names = [subject.name for subject in asked]
-    teacher = teacher if teacher in names else None
-    against = teacher or ("control" if "control" in names and student != "control" else None)
-    pair = (against, student) if against and student and student in names and against != student else None
+    with torch.random.fork_rng(devices=[]):  # loaders draw random numbers, even those that do not shuffle
+        iterator = iter(loader)
+        head = list(itertools.islice(iterator, BATCHES if layers is not None else 1))
+        if not head:
+            raise ConfigError(f"The loader {loader_name!r} is empty: 0 batches, so nothing can be measured.")
+        asked = without_the_silent(subjects_of(models, adapter, teacher), head[0], notes)
+        if not asked:
+            raise ConfigError(f"None of the models can answer this data: {' '.join(notes)}")
+        names = [subject.name for subject in asked]
+        teacher = teacher if teacher in names else None
+        against = teacher or ("control" if "control" in names and student != "control" else None)
+        pair = (against, student) if against and student and student in names and against != student else None
 
-    with at_rest(asked):
-        walk = Walk(asked, task, notes).in_full(
-            teacher=teacher, pair=pair, slicers=slices or {}, most_worse=worse, show=show
-        )
-        walk.go(itertools.chain(head, iterator))
-        if walk.items == 0:
-            raise ConfigError(f"No item of the loader {loader_name!r} counts: labels or masks leave all of them out.")
-        if not walk.labelled:
-            notes.append(
-                "No labels came with the data: fidelity and agreement only, no quality, calibration or regressions."
+        with at_rest(asked):
+            walk = Walk(asked, task, notes).in_full(
+                teacher=teacher, pair=pair, slicers=slices or {}, most_worse=worse, show=show
             )
-        for name, count in walk.not_numbers.items():
-            if count:
-                notes.append(f"{name}: {count} items were answered with NaN.")
-        further = {name: _qualities(asked, given, walk.task, pipeline, name) for name, given in (loaders or {}).items()}
-        robust = _robustness(asked, loader, walk, pipeline, table, severities, loader_name, notes)
-        found = {
-            subject.name: {
-                **_quality(subject, walk, loader, pipeline, loader_name),
-                "cost": cost_of(
-                    subject,
-                    head[0],
-                    batch_sizes=batch_sizes,
-                    rounds=rounds,
-                    warm_up=warm_up,
-                    threads=threads,
-                    file=(files or {}).get(subject.name),
-                    energy=energy,
-                    notes=notes,
+            walk.go(itertools.chain(head, iterator))
+            if walk.items == 0:
+                raise ConfigError(
+                    f"No item of the loader {loader_name!r} counts: labels or masks leave all of them out."
                 )
-                if cost
-                else None,
-                "calibration": calibration.result()
-                if (calibration := walk.calibrations.get(subject.name)) is not None
-                else None,
-                **_by_class(walk, subject.name, class_names),
-                "robustness": robust.get(subject.name),
-                "loaders": {name: qualities[subject.name] for name, qualities in further.items()} or None,
+            if not walk.labelled:
+                notes.append(
+                    "No labels came with the data: fidelity and agreement only, no quality, calibration or regressions."
+                )
+            for name, count in walk.not_numbers.items():
+                if count:
+                    notes.append(f"{name}: {count} items were answered with NaN.")
+            further = {
+                name: _qualities(asked, given, walk.task, pipeline, name) for name, given in (loaders or {}).items()
             }
-            for subject in asked
-        }
-        cka = _cka(asked, teacher, head, layers, notes)
+            robust = _robustness(asked, loader, walk, pipeline, table, severities, loader_name, notes)
+            found = {
+                subject.name: {
+                    **_quality(subject, walk, loader, pipeline, loader_name),
+                    "cost": cost_of(
+                        subject,
+                        head[0],
+                        batch_sizes=batch_sizes,
+                        rounds=rounds,
+                        warm_up=warm_up,
+                        threads=threads,
+                        file=(files or {}).get(subject.name),
+                        energy=energy,
+                        notes=notes,
+                    )
+                    if cost
+                    else None,
+                    "calibration": calibration.result()
+                    if (calibration := walk.calibrations.get(subject.name)) is not None
+                    else None,
+                    **_by_class(walk, subject.name, class_names),
+                    "robustness": robust.get(subject.name),
+                    "loaders": {name: qualities[subject.name] for name, qualities in further.items()} or None,
+                }
+                for subject in asked
+            }
+            cka = _cka(asked, teacher, head, layers, notes)
 
     data = {
         "items": walk.items,

@@ -69,13 +69,12 @@ class Classes:
         self._items = 0
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False).to(device)
-        self._top = MulticlassAccuracy(classes, top_k=5, average="micro", validate_args=False).to(device)
-        self._f1 = MulticlassF1Score(classes, average="macro", validate_args=False).to(device)
-        self._confusion = MulticlassConfusionMatrix(classes, validate_args=False).to(device)
-
-    @property
-    def _by_class(self) -> bool:
-        return not self.is_text and self.classes <= MOST_CLASSES
+        # by hand: torchmetrics' own needs classes**2 numbers, too many for a vocabulary
+        self._among_five = torch.zeros((), dtype=torch.long, device=device)
+        self._by_class = not is_text and classes <= MOST_CLASSES
+        if self._by_class:
+            self._f1 = MulticlassF1Score(classes, average="macro", validate_args=False).to(device)
+            self._confusion = MulticlassConfusionMatrix(classes, validate_args=False).to(device)
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
         if not len(labels):
@@ -87,15 +86,18 @@ class Classes:
         predicted = scores.argmax(dim=-1)
         self._accuracy.update(predicted, labels)
         if self.classes > 5:
-            self._top.update(scores, labels)
+            self._among_five += (scores.topk(5, dim=-1).indices == labels[:, None]).sum()
         if self._by_class:
             self._f1.update(predicted, labels)
             self._confusion.update(predicted, labels)
 
     def result(self) -> dict[str, Any]:
         loss = float(self._loss) / self._items if self._items else math.nan
-        accuracy = _share(self._accuracy)
-        also: dict[str, float] = {"top_5_accuracy": _share(self._top)} if self.classes > 5 else {}
+        # from the counts, which are exact: the metric's own division is float32
+        accuracy = int(torch.as_tensor(self._accuracy.tp).sum()) / self._items if self._items else math.nan
+        also: dict[str, float] = {}
+        if self.classes > 5:
+            also["top_5_accuracy"] = int(self._among_five) / self._items if self._items else math.nan
         if self._by_class:
             also["macro_f1"] = float(self._f1.compute()) if self._items else math.nan
         also["nll"] = loss
@@ -219,12 +221,6 @@ class Numbers:
 
     def confusion(self) -> list[list[int]] | None:
         return None
-
-
-def _share(metric: MulticlassAccuracy) -> float:
-    """The metric's value from its counts, which are exact where its own division is float32."""
-    right, wrong = (int(torch.as_tensor(count)) for count in (metric.tp, metric.fn))
-    return right / (right + wrong) if right + wrong else math.nan
 
 
 def widened(scores: Tensor, classes: int) -> Tensor:
