@@ -57,8 +57,7 @@ def recorded(model: nn.Module, batch: Any, adapter: Adapter) -> Call:
 
     Args:
         model: called once, in whatever mode and gradient context the caller set.
-        batch: as a loader yields it, on the model's device; with `auto` also a tuple of exactly the inputs that
-            forward cannot do without.
+        batch: as a loader yields it, on the model's device.
         adapter: calls the model.
 
     Raises:
@@ -71,17 +70,25 @@ def recorded(model: nn.Module, batch: Any, adapter: Adapter) -> Call:
 
     handle = model.register_forward_hook(keep, with_kwargs=True)
     try:
-        if adapter is auto and isinstance(batch, (tuple, list)) and len(batch) > 1 and len(batch) <= _required(model):
-            batch = {name: value for name, value in zip(_parameters(model), batch, strict=False)}
         signals = adapter(model, batch, 1.0)
     finally:
         handle.remove()
     if len(calls) != 1:
         raise ModelContractError(
-            f"The adapter must call {type(model).__name__} once a batch to export it, and called it {len(calls)} times: "
-            "one artefact is one forward."
+            f"The adapter must call {type(model).__name__} once a batch, and called it {len(calls)} times. "
+            "One artefact is one forward."
         )
     return Call(*calls[0], signals)
+
+
+def by_name(model: nn.Module, batch: Any, adapter: Adapter) -> Any:
+    """A tuple of exactly the inputs that forward cannot do without, by their names; any other batch as it is.
+
+    `auto` takes the last entry of a tuple for the labels, and these have none.
+    """
+    if adapter is auto and isinstance(batch, (tuple, list)) and 1 < len(batch) <= _required(model):
+        return dict(zip(_parameters(model), batch, strict=False))
+    return batch
 
 
 def inputs_of(model: nn.Module, call: Call) -> tuple[Input, ...]:
@@ -167,6 +174,7 @@ class Plain(nn.Module):
         self.student = student
         self.positional = call.positional
         self.named = dict(call.named)
+        self.names = [entry.name for entry in inputs_of(student, call)] if call.positional or call.named else []
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The student's output tensors, in the order of `outputs_of`; tensors in the order of `tensors_of`."""

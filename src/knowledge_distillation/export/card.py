@@ -118,8 +118,8 @@ def _verdict(comparison: Mapping[str, Any] | None) -> list[str]:
     return [
         f"Against the same student without its teacher ({comparison.get('metric', 'score')}, "
         f"{len(comparison.get('seeds', ()))} seeds): {comparison['verdict']}, difference "
-        f"{comparison.get('difference', float('nan')):+.4f}, 95% interval {comparison.get('low', float('nan')):+.4f} to "
-        f"{comparison.get('high', float('nan')):+.4f}."
+        f"{comparison.get('difference', 0):+.4f}, 95% interval {comparison.get('low', 0):+.4f} to "
+        f"{comparison.get('high', 0):+.4f}."
     ]
 
 
@@ -139,11 +139,11 @@ def _equality(manifest: Mapping[str, Any]) -> str:
 def _loading(manifest: Mapping[str, Any]) -> str:
     shapes = ", ".join(f"`{entry['name']}` {entry['dtype']} {_shape(entry['shape'])}" for entry in manifest["inputs"])
     file = manifest["files"][0]["name"]
+    program = f'student = torch.export.load("{file}").module()  # takes tensors in this order'
     own = {
-        "safetensors": f'from safetensors.torch import load_model\n\nload_model(student, "{file}")  # of the same class',
-        "torch_export": f'import torch\n\nstudent = torch.export.load("{file}").module()  # takes tensors in this order',
-        "int8_torch": "import torch\nimport torchao.quantization\n\n"
-        f'student = torch.export.load("{file}").module()  # takes tensors in this order',
+        "safetensors": f'from safetensors.torch import load_model\n\nload_model(student, "{file}")  # of its class',
+        "torch_export": f"import torch\n\n{program}",
+        "int8_torch": f"import torch\nimport torchao.quantization\n\n{program}",
     }.get(manifest["form"], _onnx_code(file, [entry["name"] for entry in manifest["inputs"]]))
     returned = ", ".join(f"`{entry['name']}` {_shape(entry['shape'])}" for entry in manifest["outputs"])
     return (

@@ -144,7 +144,8 @@ def faults(numbers: Mapping[str, Any], tolerance: Tolerance) -> list[str]:
         for name, entry in numbers["outputs"].items():
             if not entry["max_relative"] <= tolerance.relative:
                 found.append(
-                    f"{name} differs by {entry['max_relative']:.3g} of its largest value, {tolerance.relative:.3g} allowed"
+                    f"{name} differs by {entry['max_relative']:.3g} of its largest value, {tolerance.relative:.3g} is "
+                    "allowed"
                 )
     loose = _loose_faults(numbers, tolerance)
     return found + (loose or [])
@@ -165,7 +166,8 @@ def _loose_faults(numbers: Mapping[str, Any], tolerance: Tolerance) -> list[str]
         found.append(f"the highest class agrees on {agreement:.2%} of the items, {tolerance.agreement:.2%} asked")
     if not found and tolerance.mean_relative is not None and not numbers["mean_relative"] <= tolerance.mean_relative:
         found.append(
-            f"outputs differ by {numbers['mean_relative']:.3g} of their mean size, {tolerance.mean_relative:.3g} allowed"
+            f"outputs differ by {numbers['mean_relative']:.3g} of their mean size, {tolerance.mean_relative:.3g} is "
+            "allowed"
         )
     return found
 

@@ -57,7 +57,8 @@ class Exported:
         """
         check_files(self.path, self.manifest)
         structure = self.structure if model is None else Plain(unwrap(model), Call((), EMPTY, None, Signals()))
-        answer = FORMS[self.manifest["form"]].open(self.file, structure)
+        names = [entry["name"] for entry in self.manifest["inputs"]]
+        answer = FORMS[self.manifest["form"]].open(self.file, structure, names)
         return Loaded(answer, self.manifest)
 
 

@@ -24,6 +24,7 @@ from knowledge_distillation.errors import ConfigError, ExportError, nearest
 from knowledge_distillation.export.calls import (
     Call,
     Plain,
+    by_name,
     constants_of,
     form_of,
     inputs_of,
@@ -46,7 +47,7 @@ from knowledge_distillation.export.job import Job
 from knowledge_distillation.export.prepared import fingerprint, floating_dtype, prepared
 from knowledge_distillation.export.proving import Proof, check_faithful, in_dtype, scores
 from knowledge_distillation.export.qat import rounds_inputs
-from knowledge_distillation.export.tracing import BATCH, SEQUENCE, Axes, dynamic_axes
+from knowledge_distillation.export.tracing import FIXED_LENGTH, SEQUENCE, Axes, answered_axes, dynamic_axes, output_axes
 from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline, to_device
 
 COMPARED, CALIBRATING = 16, 16
@@ -109,9 +110,9 @@ def export(
     allowed = as_tolerance(tolerance, chosen.tolerance)
     facts = Card.checked(card or {})
     target = _free(Path(directory))
-    batches, whole = _batches(example, loader)
-    example = batches[0] if example is None else example
     reads = adapter_pair(adapter)[0]
+    batches, whole = _batches(unwrap(model), example, loader, reads)
+    example = batches[0] if example is None else by_name(unwrap(model), example, reads)
     notes: list[str] = []
     with undisturbed(model):
         student = _copied(model, None if chosen.keeps_dtype else torch.float32, example, reads, notes)
@@ -121,7 +122,7 @@ def export(
         try:
             job, details = _written(chosen, job, folder)
             manifest = _manifest(form, job, student, model, details, folder)
-            answer = chosen.open(folder / details["file"], student.plain)
+            answer = chosen.open(folder / details["file"], student.plain, [entry.name for entry in job.inputs])
             proof = Proof(student.plain, reads, batches, job.tensors, job.axes, student.dtype)
             found = proof.differences(answer)
             numbers = found.as_dict()
@@ -178,16 +179,17 @@ def _free(target: Path) -> Path:
     return target
 
 
-def _batches(example: Any, loader: Iterable[Any] | None) -> tuple[list[Any], Iterable[Any] | None]:
+def _batches(
+    model: nn.Module, example: Any, loader: Iterable[Any] | None, adapter: Adapter
+) -> tuple[list[Any], Iterable[Any] | None]:
     """Batches to compare on, on the CPU, and the whole loader."""
+    cpu = torch.device("cpu")
     if loader is None:
         if example is None:
-            raise ConfigError(
-                "export needs an example batch or a loader: without inputs nothing can be traced or proven."
-            )
-        return [to_device(example, torch.device("cpu"))], None
+            raise ConfigError("export needs an example batch or a loader: nothing is traced or proven without inputs.")
+        return [to_device(by_name(model, example, adapter), cpu)], None
     whole = list(loader) if iter(loader) is loader else loader
-    found = [to_device(batch, torch.device("cpu")) for batch in itertools.islice(whole, COMPARED)]
+    found = [by_name(model, to_device(batch, cpu), adapter) for batch in itertools.islice(whole, COMPARED)]
     if not found:
         raise ConfigError("The loader gave no batch, so there is nothing to compare the artefact on.")
     return found, whole
@@ -205,9 +207,7 @@ def _copied(model: nn.Module, dtype: torch.dtype | None, example: Any, adapter: 
     call = recorded(twin, in_dtype(batch, dtype or own), adapter)
     plain = Plain(twin, call)
     if rounds_inputs(bare):
-        notes.append(
-            "The student is quantisation-aware: its rounded weights were written, rounding inputs is the file's."
-        )
+        notes.append("The student is quantisation-aware: its rounded weights were written; inputs round in the file.")
     else:
         check_faithful(bare, plain, batch, adapter, dtype or own)
     return _Student(plain, call, dtype or own)
@@ -230,6 +230,7 @@ def _job(
         for tensor, vary in zip(tensors, axes, strict=True)
     ]
     plain = student.plain
+    axes = answered_axes(plain, tensors, axes, notes)
     with torch.no_grad():
         values = plain(*tensors)
     names = outputs_of(student.call.output, type(plain.student).__name__)
@@ -242,9 +243,10 @@ def _calibrating(student: _Student, batches: Iterable[Any] | None, adapter: Adap
     if form != "int8" or batches is None:
         return []
     cpu = torch.device("cpu")
-    some = [in_dtype(to_device(batch, cpu), student.dtype) for batch in itertools.islice(batches, CALIBRATING)]
+    model = student.plain.student
+    some = [by_name(model, to_device(batch, cpu), adapter) for batch in itertools.islice(batches, CALIBRATING)]
     with torch.no_grad():
-        return [tensors_of(recorded(student.plain.student, batch, adapter)) for batch in some]
+        return [tensors_of(recorded(model, in_dtype(batch, student.dtype), adapter)) for batch in some]
 
 
 def _written(form: Form, job: Job, folder: Path) -> tuple[Job, dict[str, Any]]:
@@ -261,7 +263,7 @@ def _written(form: Form, job: Job, folder: Path) -> tuple[Job, dict[str, Any]]:
         except ExportError:
             pass
         else:
-            job.notes.append("The student fixes the length of its sequences: the artefact takes the example's only.")
+            job.notes.append(FIXED_LENGTH)
             return replace(job, axes=fixed), details
         raise
 
@@ -269,7 +271,7 @@ def _written(form: Form, job: Job, folder: Path) -> tuple[Job, dict[str, Any]]:
 def _manifest(
     form: str, job: Job, student: _Student, model: nn.Module, details: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
-    rows = {tensor.shape[0] for tensor, vary in zip(job.tensors, job.axes, strict=True) if vary.get(0) == BATCH}
+    axes = output_axes(job.plain, job.tensors, job.axes)
     own = unwrap(model)
     return {
         "form": form,
@@ -277,8 +279,8 @@ def _manifest(
         **{key: value for key, value in details.items() if key != "file"},
         "inputs": input_facts(job.inputs, job.tensors, job.axes),
         "outputs": [
-            {"name": name, **tensor_facts(tensor, {0: BATCH} if tensor.dim() and tensor.shape[0] in rows else {})}
-            for name, tensor in job.outputs.items()
+            {"name": name, **tensor_facts(tensor, vary)}
+            for (name, tensor), vary in zip(job.outputs.items(), axes, strict=True)
         ],
         "returns": form_of(student.call.output),
         "constants": constants_of(student.plain.student, student.call),
@@ -298,8 +300,9 @@ def _how(numbers: Mapping[str, Any], allowed: Tolerance, proof: Proof) -> dict[s
         "tolerance": tolerance_as_dict(allowed),
         "how": (
             f"The file was loaded again and asked what the student (in {_name(proof.dtype)}, on the CPU) was asked: "
-            f"{len(proof.batches)} real batches and {numbers['batches'] - len(proof.batches)} other sizes of the example. "
-            "Relative: over the largest (max) or mean absolute output of the student. Agreement: of the highest class."
+            f"{len(proof.batches)} real batches and {numbers['batches'] - len(proof.batches)} other sizes of the "
+            "example. Relative: over the largest (max) or mean absolute output of the student. "
+            "Agreement: of the highest class."
         ),
     }
 

@@ -25,14 +25,15 @@ class Form:
     Attributes:
         summary: one line for `kd list exports`.
         write: puts the artefact into a folder; gives "file" and what the manifest tells about it.
-        open: the artefact as a callable, tensors in and tensors out, on the CPU.
+        open: the artefact as a callable, tensors in and tensors out, on the CPU; takes the file, the student that
+            weights alone belong to, and the inputs' names.
         tolerance: what it may differ from the student by default.
         keeps_dtype: whether weights of lower precision are written as they are, not as float32.
     """
 
     summary: str
     write: Callable[[Job, Path], dict[str, Any]]
-    open: Callable[[Path, Plain | None], Callable[..., Sequence[Tensor]]]
+    open: Callable[[Path, Plain | None, Sequence[str]], Callable[..., Sequence[Tensor]]]
     tolerance: Tolerance
     keeps_dtype: bool = False
 

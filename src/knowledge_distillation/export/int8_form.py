@@ -68,8 +68,8 @@ def write_int8(job: Job, folder: Path) -> dict[str, Any]:
     exact.unlink()
     if not any("int8" in entry for entry in _integer_weights(onnx, file)):
         raise ExportError(
-            "No weight of the student could be quantised: none belongs to a convolution, a linear layer, an embedding or "
-            f"an LSTM and has {SMALLEST_WEIGHT} values. Ship it as 'onnx'."
+            "No weight of the student could be quantised: none belongs to a convolution, a linear layer, an embedding "
+            f"or an LSTM and has {SMALLEST_WEIGHT} values. Ship it as 'onnx'."
         )
     _clean(onnx, file)
     calibrated = {"calibration_batches": len(batches)} if way == "static" else {}
@@ -101,10 +101,10 @@ def write_int8_torch(job: Job, folder: Path) -> dict[str, Any]:
     return {"file": file.name, "exporter": "torch.export", "quantisation": quantisation}
 
 
-def open_int8_torch(file: Path, structure: Plain | None = None) -> Callable[..., Sequence[Tensor]]:
+def open_int8_torch(file: Path, structure: Plain | None, names: Sequence[str]) -> Callable[..., Sequence[Tensor]]:
     """A callable on tensors that runs the program; torchao brings its operators."""
     _torchao()
-    return open_torch_export(file)
+    return open_torch_export(file, structure, names)
 
 
 class _Batches:

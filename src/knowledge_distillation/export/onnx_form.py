@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +19,14 @@ from knowledge_distillation.errors import ExportError, MissingExtraError
 from knowledge_distillation.export.calls import Plain
 from knowledge_distillation.export.job import Job
 from knowledge_distillation.export.pooling import with_matrices
-from knowledge_distillation.export.tracing import named_module, quiet, traced
+from knowledge_distillation.export.tracing import (
+    FixedAxisError,
+    named_module,
+    other_sizes,
+    output_axes,
+    quiet,
+    traced,
+)
 
 LARGEST_FILE = 2**31 - 1
 """Bytes that one protobuf file can hold."""
@@ -36,32 +46,32 @@ def write_onnx(job: Job, folder: Path) -> dict[str, Any]:
             f"One ONNX file holds at most 2 GB and the student has {size / 1e9:.1f} GB of weights. Ship it as "
             "'safetensors' or 'torch_export'."
         )
-    program = traced(with_matrices(job.plain), job.tensors, job.axes)
-    model, exporter = _converted(program, job)
+    model, exporter = _exported(job)
     _strip(model)
-    _name_axes(model, job.axes)
+    _name_axes(model, job)
     file = folder / "student.onnx"
     onnx.save(model, str(file))
     onnx.checker.check_model(str(file), full_check=True)
-    if exporter != "torch.export":
-        job.notes.append(
-            "torch's graph exporter has no translation for an operator of this student; the older exporter was used, "
-            "which follows one example."
-        )
-    return {"file": file.name, "opset": model.opset_import[0].version, "exporter": exporter}
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
+    return {"file": file.name, "opset": opset, "exporter": exporter}
 
 
-def open_onnx(file: Path, structure: Plain | None = None) -> Callable[..., Sequence[Tensor]]:
-    """A callable on tensors that runs the file with onnxruntime on the CPU."""
+def open_onnx(file: Path, structure: Plain | None, names: Sequence[str]) -> Callable[..., Sequence[Tensor]]:
+    """A callable on tensors, in the order of the names, that runs the file with onnxruntime on the CPU."""
+    return _session(str(file), names)
+
+
+def _session(source: str | bytes, names: Sequence[str]) -> Callable[..., Sequence[Tensor]]:
     _, onnxruntime = packages()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_inputs()]
+    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    used = {entry.name for entry in session.get_inputs()}
 
     def answer(*tensors: Tensor) -> list[Tensor]:
-        values = {name: tensor.detach().contiguous().numpy() for name, tensor in zip(names, tensors, strict=True)}
+        given = {name: tensor for name, tensor in zip(names, tensors, strict=True) if name in used}
+        values = {name: tensor.detach().contiguous().numpy() for name, tensor in given.items()}
         return [torch.from_numpy(value) for value in session.run(None, values)]
 
     return answer
@@ -76,7 +86,7 @@ def packages() -> tuple[Any, Any]:
     try:
         import onnx
         import onnxruntime
-        import onnxscript
+        import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ImportError as error:
         raise MissingExtraError(
             f"ONNX files need onnx, onnxscript and onnxruntime ({error}): "
@@ -85,34 +95,64 @@ def packages() -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
-def _converted(program: Any, job: Job) -> tuple[Any, str]:
-    named = {"input_names": [entry.name for entry in job.inputs], "output_names": list(job.outputs)}
+def _exported(job: Job) -> tuple[Any, str]:
+    """The ONNX model and the exporter's name: the older one for loops over time, and for what the newer lacks.
+
+    Control flow that depends on values is never given to the older one: it would write down one branch.
+    """
+    named: dict[str, Any] = {"input_names": [entry.name for entry in job.inputs], "output_names": list(job.outputs)}
     if job.opset is not None:
-        named["opset_version"] = job.opset  # type: ignore[assignment]
+        named["opset_version"] = job.opset
+    try:
+        program = traced(with_matrices(job.plain), job.tensors, job.axes)
+    except FixedAxisError as error:
+        return _by_example(job, named, error), "torchscript"
     try:
         with quiet(), torch.no_grad():
             return torch.onnx.export(program, dynamo=True, verbose=False, **named).model_proto, "torch.export"
     except Exception as error:
-        first = error
-    try:
-        return _by_example(job, named), "torchscript"
-    except Exception:
-        raise ExportError(_unknown_operator(first)) from first
+        refusal = ExportError(_unknown_operator(error))
+        refusal.__cause__ = error
+    return _by_example(job, named, refusal), "torchscript"
 
 
-def _by_example(job: Job, named: Any) -> Any:
-    """torch's older exporter, which runs the student once and writes down what it did."""
+def _by_example(job: Job, named: Mapping[str, Any], refusal: ExportError) -> Any:
+    """torch's older exporter, which runs the student once and writes down what it did.
+
+    Raises:
+        ExportError: the newer exporter's refusal, if this one fails too or fixes an axis that must vary.
+    """
     onnx, _ = packages()
     buffer = io.BytesIO()
     axes = {entry.name: dict(vary) for entry, vary in zip(job.inputs, job.axes, strict=True)}
-    with quiet(), torch.no_grad():
-        torch.onnx.export(job.plain, tuple(job.tensors), buffer, dynamo=False, dynamic_axes=axes | _rows(job), **named)
+    axes |= dict(zip(job.outputs, output_axes(job.plain, job.tensors, job.axes), strict=True))
+    try:
+        with quiet(), _silent(), torch.no_grad():
+            torch.onnx.export(
+                job.plain, tuple(job.tensors), buffer, dynamo=False, verbose=False, dynamic_axes=axes, **named
+            )
+        answer = _session(buffer.getvalue(), named["input_names"])
+        for tensors in other_sizes(job.tensors, job.axes):
+            answer(*tensors)
+    except Exception:
+        raise refusal from refusal.__cause__
+    job.notes.append("torch's newer exporter refused the student; its older one was used, which follows one example.")
     return onnx.load_from_string(buffer.getvalue())
 
 
-def _rows(job: Job) -> dict[str, dict[int, str]]:
-    rows = {tensor.shape[0] for tensor, vary in zip(job.tensors, job.axes, strict=True) if 0 in vary}
-    return {name: {0: "batch"} for name, tensor in job.outputs.items() if tensor.dim() and tensor.shape[0] in rows}
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep back what torch's older exporter prints from C++ where it fails."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _unknown_operator(error: BaseException) -> str:
@@ -154,11 +194,12 @@ def _strip(model: Any) -> None:
     del graph.value_info[:]
 
 
-def _name_axes(model: Any, axes: Sequence[Any]) -> None:
+def _name_axes(model: Any, job: Job) -> None:
     """Varying axes are called by their names instead of s31."""
+    axes = {entry.name: vary for entry, vary in zip(job.inputs, job.axes, strict=True)}
     names = {}
-    for entry, vary in zip(model.graph.input, axes, strict=True):
-        for axis, name in vary.items():
+    for entry in model.graph.input:
+        for axis, name in axes[entry.name].items():
             symbol = entry.type.tensor_type.shape.dim[axis].dim_param
             if symbol:
                 names[symbol] = name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.errors import ExportError, ModelContractError
 from knowledge_distillation.export.calls import Call, Plain, floats_as, outputs_of, recorded, tensors_of
 from knowledge_distillation.export.equality import Differences
-from knowledge_distillation.export.tracing import SEQUENCE
+from knowledge_distillation.export.tracing import other_sizes
 from knowledge_distillation.training.pipelines import AccuracyPipeline, higher_is_better, score, to_device
 
 FAITHFUL = {torch.float32: 1e-2, torch.float64: 1e-3}
@@ -70,22 +70,9 @@ class Proof:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
             raise ExportError(
                 f"The artefact cannot answer inputs of shape {shapes}, which the student answers: {error}. An axis was "
-                "fixed at the example's size. Take sizes from the input in forward, or pass dynamic= with the axes that "
-                "really vary."
+                "fixed at the example's size. Take sizes from the input in forward, or pass dynamic= with the axes "
+                "that really vary."
             ) from error
-
-
-def other_sizes(tensors: Sequence[Tensor], axes: Sequence[Mapping[int, str]]) -> Iterator[list[Tensor]]:
-    """The example with one row, with one row more, and with one token fewer, where these axes vary."""
-    if any(0 in vary for vary in axes):
-        rows = next(tensor.shape[0] for tensor, vary in zip(tensors, axes, strict=True) if 0 in vary)
-        for count in (1, rows + 1):
-            chosen = torch.arange(count) % rows
-            yield [tensor[chosen] if 0 in vary else tensor for tensor, vary in zip(tensors, axes, strict=True)]
-    if any(SEQUENCE in vary.values() for vary in axes):
-        yield [
-            tensor[:, :-1] if vary.get(1) == SEQUENCE else tensor for tensor, vary in zip(tensors, axes, strict=True)
-        ]
 
 
 def check_faithful(student: nn.Module, plain: Plain, batch: Any, adapter: Adapter, dtype: torch.dtype | None) -> None:
@@ -111,8 +98,8 @@ def check_faithful(student: nn.Module, plain: Plain, batch: Any, adapter: Adapte
     if found.odd or not distance <= FAITHFUL.get(own, FAITHFUL_HALF):
         raise ExportError(
             f"A copy of the student without hooks must answer as the student does, and differs by {distance:.3g} of "
-            f"its mean output{''.join('; ' + odd for odd in found.odd)}. Hooks that change what it computes, or an answer "
-            "that differs from call to call, cannot be exported. Put the change into forward, and eval() into effect."
+            f"its mean output{''.join('; ' + odd for odd in found.odd)}. Hooks that change what it computes, or an "
+            "answer that differs from call to call, cannot be exported. Put the change into forward."
         )
 
 

@@ -64,9 +64,9 @@ class RoundedInput:
 def quantisation_aware(student: nn.Module, bits: int = 8, *, input_bits: int | None = 8) -> nn.Module:
     """A copy of the student that computes as its quantised self, and can be taught so.
 
-    Linear and convolution layers round their weights, and their inputs, in every forward; gradients pass as if they did
-    not. Module paths stay, so that objectives name the same layers. Teach it with `distill`, then export it as int8: its
-    weights already stand on the grid. Without training it shows what plain rounding after training costs.
+    Linear and convolution layers round their weights, and their inputs, in every forward; gradients pass as if they
+    did not. Module paths stay, so that objectives name the same layers. Teach it with `distill`, then export it as
+    int8: its weights already stand on the grid. Without training it shows what rounding after training costs.
 
     Args:
         student: left as it is; best already trained.
@@ -110,6 +110,5 @@ def baked(model: nn.Module) -> nn.Module:
 
 def rounds_inputs(model: nn.Module) -> bool:
     """Whether a model is `quantisation_aware` and rounds what its layers read."""
-    return any(
-        isinstance(hook, RoundedInput) for module in model.modules() for hook in module._forward_pre_hooks.values()
-    )
+    hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
+    return any(isinstance(hook, RoundedInput) for hook in hooks)

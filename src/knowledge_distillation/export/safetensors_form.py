@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def write_safetensors(job: Job, folder: Path) -> dict[str, Any]:
     return {"file": file.name, "exporter": "safetensors"}
 
 
-def open_safetensors(file: Path, structure: Plain | None) -> nn.Module:
+def open_safetensors(file: Path, structure: Plain | None, names: Sequence[str]) -> nn.Module:
     """A fresh student with the file's weights.
 
     Args:

@@ -27,7 +27,7 @@ def write_torch_export(job: Job, folder: Path) -> dict[str, Any]:
     return {"file": file.name, "exporter": "torch.export"}
 
 
-def open_torch_export(file: Path, structure: Plain | None = None) -> Callable[..., Sequence[Tensor]]:
+def open_torch_export(file: Path, structure: Plain | None, names: Sequence[str]) -> Callable[..., Sequence[Tensor]]:
     """A callable on tensors that runs the program."""
     with quiet():
         module = torch.export.load(file).module()

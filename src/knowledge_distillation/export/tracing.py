@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -18,6 +19,7 @@ from knowledge_distillation.export.calls import Input, Plain, check_known
 
 Axes = Mapping[int, str]
 """Axis -> its name; the axis may have any size."""
+FIXED_LENGTH = "The student fixes the length of its sequences: the artefact takes the example's only."
 BATCH, SEQUENCE = "batch", "sequence"
 
 
@@ -50,6 +52,61 @@ def dynamic_axes(
     return found
 
 
+def other_sizes(tensors: Sequence[Tensor], axes: Sequence[Mapping[int, str]]) -> Iterator[list[Tensor]]:
+    """The example with one row, with one row more, and with one token fewer, where these axes vary."""
+    if any(0 in vary for vary in axes):
+        rows = next(tensor.shape[0] for tensor, vary in zip(tensors, axes, strict=True) if 0 in vary)
+        for count in (1, rows + 1):
+            chosen = torch.arange(count) % rows
+            yield [tensor[chosen] if 0 in vary else tensor for tensor, vary in zip(tensors, axes, strict=True)]
+    if any(SEQUENCE in vary.values() for vary in axes):
+        yield [
+            tensor[:, :-1] if vary.get(1) == SEQUENCE else tensor for tensor, vary in zip(tensors, axes, strict=True)
+        ]
+
+
+def answered_axes(
+    plain: Plain, tensors: Sequence[Tensor], axes: Sequence[dict[int, str]], notes: list[str]
+) -> list[dict[int, str]]:
+    """The varying axes that the student itself can vary.
+
+    Raises:
+        FixedAxisError: if it answers no other batch size.
+    """
+    kept = [{axis: name for axis, name in vary.items() if name != SEQUENCE} for vary in axes]
+    with torch.no_grad():
+        try:
+            for changed in other_sizes(tensors, kept):
+                plain(*changed)
+        except Exception as error:
+            raise FixedAxisError(
+                f"{type(plain.student).__name__} must answer batches of any size, and fails on others than the "
+                f"example's {tensors[0].shape[0]}: {error}. Take sizes from the input in forward, or fix the axis "
+                f"knowingly: dynamic={{{plain.names[0]!r}: {{}}}}."
+            ) from error
+        try:
+            for changed in other_sizes(tensors, axes):
+                plain(*changed)
+        except Exception:
+            notes.append(FIXED_LENGTH)
+            return kept
+    return list(axes)
+
+
+def output_axes(plain: Plain, tensors: Sequence[Tensor], axes: Sequence[Axes]) -> list[dict[int, str]]:
+    """Which axes of the outputs go with the batch and with the length of the sequences: tried out."""
+    with torch.no_grad():
+        sizes = [tuple(value.shape) for value in plain(*tensors)]
+        found: list[dict[int, str]] = [{} for _ in sizes]
+        for changed in other_sizes(tensors, axes):
+            same_rows = all(one.shape[0] == other.shape[0] for one, other in zip(tensors, changed, strict=True))
+            for place, value in enumerate(plain(*changed)):
+                for axis, (size, before) in enumerate(zip(value.shape, sizes[place], strict=True)):
+                    if size != before:
+                        found[place].setdefault(axis, SEQUENCE if same_rows else BATCH)
+    return found
+
+
 def traced(plain: Plain, tensors: Sequence[Tensor], axes: Sequence[Axes]) -> Any:
     """The student as a `torch.export.ExportedProgram`.
 
@@ -66,7 +123,14 @@ def traced(plain: Plain, tensors: Sequence[Tensor], axes: Sequence[Axes]) -> Any
         with quiet(), torch.no_grad():
             return torch.export.export(plain, tuple(tensors), dynamic_shapes=(vary,), strict=False)
     except Exception as error:
+        fixed = re.search(r"tensors'?\]?\[(\d+)\]\.size\(\)\[(\d+)\].*specialized", str(error), re.S)
+        if fixed:
+            raise FixedAxisError(_fixed(plain, int(fixed[1]), int(fixed[2]))) from error
         raise ExportError(_refusal(error, plain)) from error
+
+
+class FixedAxisError(ExportError):
+    """An axis that must vary is fixed by the student's code."""
 
 
 @contextmanager
@@ -88,20 +152,24 @@ def named_module(path: str, module: Any) -> str:
     return f"{path.removeprefix('student').lstrip('.') or 'the student itself'!r} ({kind.rpartition('.')[2]})"
 
 
+def _fixed(plain: Plain, place: int, axis: int) -> str:
+    whose, name = type(plain.student).__name__, plain.names[place]
+    return (
+        f"{whose} must answer inputs of any size along axis {axis} of {name!r}, and its forward fixes that axis: a "
+        "file would answer one size only. Take the size from the input (x.shape[0]) in place of a number or a loop over "
+        f"Python values, or fix it knowingly: dynamic={{{name!r}: {{}}}}."
+    )
+
+
 def _refusal(error: Exception, plain: Plain) -> str:
     place = _deepest(error.__traceback__, plain)
-    reason = str(error).partition("\n")[0].strip()
+    reason = str(error).partition("\n")[0].partition("(unhinted")[0].strip().rstrip(".") + "."
     where = f"in {place}" if place else f"in {type(plain.student).__name__}"
     if "data-dependent" in str(error) or type(error).__name__ == "GuardOnDataDependentSymNode":
         return (
             f"torch.export refuses control flow that depends on values, {where}: {reason} A file would hold only the "
             "branch that this example took. Use torch.where or torch.cond there, move the decision out of the model, "
             "or ship as 'safetensors'."
-        )
-    if "Constraint" in str(error) or "specializ" in str(error):
-        return (
-            f"An axis that must vary is fixed by the student, {where}: {reason} A file would answer one size only. Take "
-            "the size from the input (x.shape[0]), or fix it knowingly: dynamic={'input': {}}."
         )
     return (
         f"torch.export cannot follow the student, {where}: {type(error).__name__}: {reason} Write that part with torch "
