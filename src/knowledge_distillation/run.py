@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from lightning.pytorch import seed_everything
@@ -15,12 +15,18 @@ from safetensors.torch import save_model
 from torch import nn
 
 from knowledge_distillation.capture.adapters import Adapter
+from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.evaluation.arms import CONTROL
+from knowledge_distillation.evaluation.comparison import Comparison
+from knowledge_distillation.run_comparison import Finished, compare_run
 from knowledge_distillation.teachers import Teacher
+from knowledge_distillation.training.bare import scored_at_end
 from knowledge_distillation.training.fitting import check_checkpoint, fit
 from knowledge_distillation.training.loaders import loader_for, loader_length
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
+from knowledge_distillation.training.plan import TrainingPlan, drawn, weights_mark
 from knowledge_distillation.training.planning import check_arguments
 from knowledge_distillation.training.run_directory import checkpoint_to_resume, environment_facts, open_directory, plain
 from knowledge_distillation.training.schedules import ScheduleFactory
@@ -38,17 +44,64 @@ class Run:
         scores: validation loader name -> the student's score after the last epoch.
         directory: holds recipe.yaml, environment.json, metrics.csv, checkpoints/ and student.safetensors.
         module: the Lightning module, with the objective and its learned parts.
+        plan: what it was trained by, as it was before; None for a run that cannot be trained again.
+        finished: what it can stand for in a comparison; None with the plan.
     """
 
     student: nn.Module
     scores: Mapping[str, float]
     directory: Path
     module: DistillationModule = field(repr=False)
+    plan: TrainingPlan | None = field(default=None, repr=False)
+    finished: Finished | None = field(default=None, repr=False)
+
+    def compare(
+        self,
+        seeds: int | Sequence[int] = 3,
+        *,
+        arms: Sequence[str] = (CONTROL,),
+        equal: Literal["both", "steps"] = "both",
+        metric: str | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Comparison:
+        """Train the same student with and without the teacher for several seeds: did distillation help?
+
+        A seed gives both arms the same starting weights, order of the data, dropout and number of steps. The control
+        learns from the terms of the objective that need no teacher; where there are none, from the student's own loss
+        or the labels of the batches; where there is nothing, it is the untrained student, and the notes say so. This
+        run is the distilled arm of its own seed wherever it is a pair of the control. Arms validate only at their end.
+
+        Writes comparison.json, and the control student of the first seed as control.safetensors, into the directory.
+
+        Args:
+            seeds: how many pairs, >= 2, counted from this run's seed; or the seeds themselves.
+            arms: further arms to compare with the control: "label_smoothing", or any objective (`kd list objectives`)
+                or loss. "labels" is the control, which is always there.
+            equal: "both" compares at equal steps and once more with a control that trains for as long as the distilled
+                student did, with its schedule planned for that; "steps" leaves the second out.
+            metric: the validation loader whose score is compared; default: the first.
+            progress: called with a line before each training; default: logged.
+
+        Returns:
+            The `Comparison`. Its verdict rests on the 95% paired t interval.
+
+        Raises:
+            ConfigError: if there are fewer than 2 seeds or no validation loader, an arm is unknown, a score is no
+                finite number, the seeds make no difference, or the run cannot be trained again.
+        """
+        if self.plan is None or self.finished is None:
+            raise ConfigError(
+                "This run cannot be trained again: it was read back from its directory, or made its data as it learnt. "
+                "Compare in the program that distils, or with `kd compare RECIPE`."
+            )
+        return compare_run(
+            self.plan, self.finished, self.directory, seeds, arms=arms, equal=equal, metric=metric, progress=progress
+        )
 
 
 def distill(
     teacher: Teacher | nn.Module | None,
-    student: nn.Module,
+    student: nn.Module | Callable[[], nn.Module],
     train_loader: Iterable[Any],
     val_loaders: Mapping[str, Any] | None = None,
     *,
@@ -72,7 +125,7 @@ def distill(
 
     Args:
         teacher: an nn.Module, a `Teacher`, or None with an objective that needs none ("labels").
-        student: the module to train, in place.
+        student: the module to train, in place; or a callable that builds it, called once the seed is set.
         train_loader: yields tensors, (inputs, labels) or dicts; see `capture.adapters.auto`.
         val_loaders: name -> loader; each is scored whole after every epoch.
         pipeline: scores the student on a loader; default: accuracy.
@@ -102,20 +155,26 @@ def distill(
     """
     check_arguments(train_loader, val_loaders, max_epochs, seed)
     resume = resume or None
-    module = DistillationModule(
-        student,
-        teacher,
-        objective,
+    plan = TrainingPlan(
+        teacher=teacher,
+        student=student,
+        train_loader=train_loader,
+        val_loaders=val_loaders,
+        pipeline=pipeline,
+        objective=objective,
+        max_epochs=max_epochs,
         optimizer=optimizer,
         learning_rate=learning_rate,
         schedule=schedule,
         warm_up_epochs=warm_up_epochs,
         adapter=adapter,
         temperature=temperature,
-        val_loaders=val_loaders,
-        pipeline=pipeline,
+        seed=seed,
         speed=speed,
+        trainer=trainer or {},
     )
+    module = plan.module()
+    plan = plan.kept()
     run_directory = open_directory(directory, resume)
     checkpoint = checkpoint_to_resume(run_directory, resume)
     if checkpoint:
@@ -146,12 +205,20 @@ def distill(
             "trainer": {key: plain(value) for key, value in (trainer or {}).items()},
         },
         "teacher": plain(teacher),
-        "student": plain(student),
+        "student": plain(module.student_model),
     }
     if engine.is_global_zero:
         (run_directory / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     started = time.monotonic()
     fit(engine, module, loader_for(module.teacher, train_loader), checkpoint)
+    whole = checkpoint is None and scored_at_end(engine)
+    finished = Finished(
+        scores=dict(module.scores),
+        steps=engine.global_step,
+        drawn=drawn(),
+        is_whole=whole,
+        weights=weights_mark(module.finished_student),
+    )
     if engine.is_global_zero:
         save_model(module.finished_student, str(run_directory / "student.safetensors"))
         environment = {
@@ -164,4 +231,11 @@ def distill(
             "interrupted": engine.interrupted,
         }
         (run_directory / "environment.json").write_text(json.dumps(environment, indent=2), encoding="utf-8")
-    return Run(student=module.finished_student, scores=dict(module.scores), directory=run_directory, module=module)
+    return Run(
+        student=module.finished_student,
+        scores=dict(module.scores),
+        directory=run_directory,
+        module=module,
+        plan=replace(plan, speed=module.speed.chosen) if speed == "auto" else plan,
+        finished=finished,
+    )

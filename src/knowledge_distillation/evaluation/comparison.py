@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.evaluation.intervals import bootstrap, paired_t
 
 Verdict = Literal["helped", "no evidence", "hurt"]
 
@@ -26,7 +25,14 @@ class Comparison:
         without_teacher: score of each seed, same student, data order and steps, no teacher.
         difference: mean of the paired differences, positive when the teacher helped.
         low, high: the 95% paired-t interval of that mean.
-        verdict: "helped" if the interval lies above 0, "hurt" if below, else "no evidence".
+        verdict: "helped" if that interval lies above 0, "hurt" if below, else "no evidence".
+        bootstrap_low, bootstrap_high: the same by the percentile bootstrap over pairs; no verdict rests on it.
+        control: what the arm without the teacher is, in words.
+        steps: optimiser steps of one training, by arm ("with_teacher", "without_teacher"); empty where not known.
+        seconds: mean seconds of one training, validation left out, by arm; empty where not known.
+        at_equal_time: the same with a control that trained for as long as the distilled student; None if not done.
+        arms: further arms by name, each as `with_teacher` of a comparison with the same control.
+        notes: what a reader must know besides.
     """
 
     metric: str
@@ -37,6 +43,23 @@ class Comparison:
     low: float
     high: float
     verdict: Verdict
+    bootstrap_low: float
+    bootstrap_high: float
+    control: str = "the same student without the teacher"
+    steps: Mapping[str, int] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    at_equal_time: Comparison | None = None
+    arms: Mapping[str, Comparison] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence, with what it was measured against."""
+        found = {"helped": "Distillation helped", "hurt": "Distillation hurt", "no evidence": "No evidence either way"}
+        return (
+            f"{found[self.verdict]}, compared with {self.control}: {self.difference:+.4g} in {self.metric} (95% "
+            f"interval {self.low:+.4g} to {self.high:+.4g}, paired over {len(self.seeds)} seeds)."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -51,8 +74,13 @@ def compare_scores(
     *,
     higher_is_better: bool = True,
     confidence: float = 0.95,
+    resolution: float = 0.0,
+    **facts: Any,
 ) -> Comparison:
     """Compare two arms by a paired t interval over seeds.
+
+    Where the teacher has no effect and the differences are about normal, the verdict is wrong in 5% of comparisons at
+    a confidence of 0.95: "helped" in 2.5%, "hurt" in 2.5%.
 
     Args:
         metric: its name.
@@ -60,7 +88,9 @@ def compare_scores(
         with_teacher: one score a seed.
         without_teacher: one score a seed, in the same order.
         higher_is_better: False turns the sign of the difference.
-        confidence: of the interval, between 0 and 1.
+        confidence: of both intervals, between 0 and 1.
+        resolution: the smallest step that a score can take; see `paired_t`.
+        facts: further fields of `Comparison`.
 
     Raises:
         ConfigError: if there are fewer than 2 seeds, the lengths differ, a score is NaN or infinite, or the
@@ -81,12 +111,21 @@ def compare_scores(
             )
     sign = 1.0 if higher_is_better else -1.0
     differences = [sign * (a - b) for a, b in zip(with_teacher, without_teacher, strict=True)]
-    mean = statistics.fmean(differences)
-    spread = statistics.stdev(differences) / math.sqrt(len(differences))
-    margin = student_t_quantile(0.5 + confidence / 2, len(differences) - 1) * spread
-    low, high = mean - margin, mean + margin
-    verdict: Verdict = "helped" if low > 0 else "hurt" if high < 0 else "no evidence"
-    return Comparison(metric, tuple(seeds), tuple(with_teacher), tuple(without_teacher), mean, low, high, verdict)
+    low, high = paired_t(differences, confidence, resolution=resolution)
+    bootstrap_low, bootstrap_high = bootstrap(differences, confidence)
+    return Comparison(
+        metric=metric,
+        seeds=tuple(seeds),
+        with_teacher=tuple(with_teacher),
+        without_teacher=tuple(without_teacher),
+        difference=statistics.fmean(differences),
+        low=low,
+        high=high,
+        verdict="helped" if low > 0 else "hurt" if high < 0 else "no evidence",
+        bootstrap_low=bootstrap_low,
+        bootstrap_high=bootstrap_high,
+        **facts,
+    )
 
 
 def compare(
@@ -96,7 +135,7 @@ def compare(
     metric: str = "score",
     higher_is_better: bool = True,
 ) -> Comparison:
-    """Train both arms for every seed and compare them.
+    """Train both arms for every seed and compare them; for trainings of your own. `Run.compare` does it for `distill`.
 
     Args:
         train: (seed, with teacher) -> the score of a student trained so. Both calls of a seed must start from the
@@ -118,18 +157,3 @@ def compare(
         [alone for _, alone in scores],
         higher_is_better=higher_is_better,
     )
-
-
-def student_t_quantile(probability: float, degrees: int) -> float:
-    """The quantile of Student's t distribution, for probabilities from 0.5 up to 0.9999.
-
-    Args:
-        probability: of staying below the result.
-        degrees: of freedom, >= 1.
-    """
-    # With t = sqrt(degrees) * tan(angle) the density becomes cos(angle)**(degrees - 1), smooth on a bounded interval.
-    angles = np.linspace(0.0, math.pi / 2, 200_001)
-    density = np.cos(angles) ** (degrees - 1)
-    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    angle = float(np.interp((probability - 0.5) * 2 * mass[-1], mass, angles))
-    return math.sqrt(degrees) * math.tan(angle)

@@ -85,7 +85,10 @@ def _method(recipe: Recipe) -> tuple[str, dict[str, Any]]:
 
 
 def _once(job: Job) -> Run:
-    return distill(job.teacher, job.student, job.data.train, job.data.validation, **job.arguments)
+    def make_student() -> nn.Module:
+        return job.make(job.recipe.student)
+
+    return distill(job.teacher, make_student, job.data.train, job.data.validation, **job.arguments)
 
 
 def _assistants(job: Job, students: Any = None) -> Run:

@@ -121,7 +121,8 @@ def distill_data_free(
     )
     if whole.module.trainer.is_global_zero:
         save_model(student, str(whole.directory / "student.safetensors"))
-    return replace(whole, student=student)
+    # The images are made while the student learns, against it: without a teacher there is nothing to compare with.
+    return replace(whole, student=student, plan=None, finished=None)
 
 
 class DataFree(nn.Module):
