@@ -17,13 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORM",
         help="safetensors, onnx, torch_export, int8 or int8_torch; give it several times for several; default: onnx",
     )
-    parser.add_argument(
-        "--module", help="the Python file with your own models and data sets that the run was made with"
-    )
+    parser.add_argument("--module", help="the Python file with your own models and data sets")
     parser.add_argument("--directory", help="where to write; each form gets a folder in it; default: RUN/exports")
-    parser.add_argument(
-        "--tolerance", type=float, help="largest difference over the largest output that is good enough"
-    )
+    parser.add_argument("--tolerance", type=float, help="largest difference over the largest output")
     parser.add_argument("--quantisation", default="auto", help="of int8: static, dynamic or auto")
     parser.add_argument("--license", default="", help="of the weights, for the model card, such as apache-2.0")
     parser.add_argument("--push", metavar="NAME/MODEL", help="upload the export to the Hugging Face hub")

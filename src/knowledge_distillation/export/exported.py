@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -157,17 +157,3 @@ def check_files(path: Path, manifest: Mapping[str, Any]) -> None:
                 f"{file} is missing or not the file that was proven equal to the student: its sha256 must be "
                 f"{entry['sha256']}. Export again."
             )
-
-
-def input_facts(inputs: Sequence[Input], tensors: Sequence[Tensor], axes: Sequence[Mapping[int, str]]) -> list[Any]:
-    """Inputs as the manifest tells of them."""
-    return [
-        {**asdict(entry), "inside": list(entry.inside), **tensor_facts(tensor, vary)}
-        for entry, tensor, vary in zip(inputs, tensors, axes, strict=True)
-    ]
-
-
-def tensor_facts(tensor: Tensor, vary: Mapping[int, str]) -> dict[str, Any]:
-    """Shape, with the names of varying axes, and type."""
-    shape = [vary.get(axis, size) for axis, size in enumerate(tensor.shape)]
-    return {"shape": shape, "dtype": str(tensor.dtype).removeprefix("torch.")}

@@ -9,8 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +21,31 @@ from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.capture.paths import unwrap
 from knowledge_distillation.errors import ConfigError, ExportError, nearest
 from knowledge_distillation.export.calls import (
-    Call,
     Plain,
-    by_name,
-    constants_of,
-    form_of,
     inputs_of,
     outputs_of,
     recorded,
     tensors_of,
 )
 from knowledge_distillation.export.card import Card, write_card
-from knowledge_distillation.export.equality import Tolerance, as_tolerance, faults, tolerance_as_dict
+from knowledge_distillation.export.equality import as_tolerance, faults
 from knowledge_distillation.export.exported import (
     MANIFEST,
     Exported,
     Loaded,
-    file_facts,
-    input_facts,
-    tensor_facts,
 )
 from knowledge_distillation.export.forms import FORMS, Form
-from knowledge_distillation.export.job import Job
-from knowledge_distillation.export.prepared import fingerprint, floating_dtype, prepared
+from knowledge_distillation.export.job import Job, Shipped
+from knowledge_distillation.export.manifest import described, dtype_name, measured
+from knowledge_distillation.export.prepared import floating_dtype, prepared
 from knowledge_distillation.export.proving import Proof, check_faithful, in_dtype, scores
 from knowledge_distillation.export.qat import rounds_inputs
-from knowledge_distillation.export.tracing import FIXED_LENGTH, SEQUENCE, Axes, answered_axes, dynamic_axes, output_axes
+from knowledge_distillation.export.tracing import FIXED_LENGTH, SEQUENCE, Axes, answered_axes, dynamic_axes
 from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline, to_device
 
 COMPARED, CALIBRATING = 16, 16
 """Batches of a loader whose outputs are compared one by one, and that ranges are taken from. All are scored."""
 QUANTISATIONS = ("auto", "static", "dynamic")
-PACKAGES = ("knowledge-distillation-toolkit", "torch", "safetensors", "onnx", "onnxscript", "onnxruntime", "torchao")
 
 
 def export(
@@ -121,7 +113,7 @@ def export(
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-unproven-", dir=target.parent))
         try:
             job, details = _written(chosen, job, folder)
-            manifest = _manifest(form, job, student, model, details, folder)
+            manifest = described(form, job, student, unwrap(model), details, folder)
             answer = chosen.open(folder / details["file"], student.plain, [entry.name for entry in job.inputs])
             proof = Proof(student.plain, reads, batches, job.tensors, job.axes, student.dtype)
             found = proof.differences(answer)
@@ -141,22 +133,13 @@ def export(
                     + ("Calibrate on more data, teach a quantisation_aware student, or " if "int8" in form else "")
                     + "pass a tolerance if this is good enough."
                 )
-            manifest |= {"equality": {**numbers, **_how(numbers, allowed, proof)}, "notes": notes}
+            manifest |= {"equality": measured(numbers, allowed, len(batches), student.dtype), "notes": notes}
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, allow_nan=False), encoding="utf-8")
             write_card(folder, manifest, facts)
             _put(folder, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return Exported(target, manifest, student.plain if chosen.keeps_dtype else None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Student:
-    """The copy to ship, the call that it was made for, and the type of its weights."""
-
-    plain: Plain
-    call: Call
-    dtype: torch.dtype
 
 
 def _checked(form: str, quantisation: str, pipeline: Any) -> Form:
@@ -195,14 +178,14 @@ def _batches(
     return found, whole
 
 
-def _copied(model: nn.Module, dtype: torch.dtype | None, example: Any, adapter: Adapter, notes: list[str]) -> _Student:
+def _copied(model: nn.Module, dtype: torch.dtype | None, example: Any, adapter: Adapter, notes: list[str]) -> Shipped:
     bare = unwrap(model)
     twin, dropped = prepared(bare, dtype)
     own = floating_dtype(bare)
     if dropped:
         notes.append(f"{dropped} hooks of the student were left out.")
     if dtype is not None and own != dtype:
-        notes.append(f"The student's weights are {_name(own)} and were written as {_name(dtype)}.")
+        notes.append(f"The student's weights are {dtype_name(own)} and were written as {dtype_name(dtype)}.")
     batch = to_device(example, torch.device("cpu"))
     call = recorded(twin, in_dtype(batch, dtype or own), adapter)
     plain = Plain(twin, call)
@@ -210,11 +193,11 @@ def _copied(model: nn.Module, dtype: torch.dtype | None, example: Any, adapter: 
         notes.append("The student is quantisation-aware: its rounded weights were written; inputs round in the file.")
     else:
         check_faithful(bare, plain, batch, adapter, dtype or own)
-    return _Student(plain, call, dtype or own)
+    return Shipped(plain, call, dtype or own)
 
 
 def _job(
-    student: _Student,
+    student: Shipped,
     dynamic: Mapping[str, Axes] | None,
     quantisation: str,
     opset: int | None,
@@ -238,7 +221,7 @@ def _job(
     return Job(plain, inputs, tensors, axes, outputs, calibration, quantisation, opset, notes)
 
 
-def _calibrating(student: _Student, batches: Iterable[Any] | None, adapter: Adapter, form: str) -> list[list[Tensor]]:
+def _calibrating(student: Shipped, batches: Iterable[Any] | None, adapter: Adapter, form: str) -> list[list[Tensor]]:
     """Inputs of the first batches; none for forms that take no ranges."""
     if form != "int8" or batches is None:
         return []
@@ -268,45 +251,6 @@ def _written(form: Form, job: Job, folder: Path) -> tuple[Job, dict[str, Any]]:
         raise
 
 
-def _manifest(
-    form: str, job: Job, student: _Student, model: nn.Module, details: Mapping[str, Any], folder: Path
-) -> dict[str, Any]:
-    axes = output_axes(job.plain, job.tensors, job.axes)
-    own = unwrap(model)
-    return {
-        "form": form,
-        "files": [file_facts(folder / details["file"])],
-        **{key: value for key, value in details.items() if key != "file"},
-        "inputs": input_facts(job.inputs, job.tensors, job.axes),
-        "outputs": [
-            {"name": name, **tensor_facts(tensor, vary)}
-            for (name, tensor), vary in zip(job.outputs.items(), axes, strict=True)
-        ],
-        "returns": form_of(student.call.output),
-        "constants": constants_of(student.plain.student, student.call),
-        "student": {
-            "class": type(own).__name__,
-            "parameters": sum(entry.numel() for entry in own.parameters()),
-            "dtype": _name(floating_dtype(own)),
-            "shipped_dtype": _name(student.dtype),
-            "fingerprint": fingerprint(own),
-        },
-        "versions": _versions(),
-    }
-
-
-def _how(numbers: Mapping[str, Any], allowed: Tolerance, proof: Proof) -> dict[str, Any]:
-    return {
-        "tolerance": tolerance_as_dict(allowed),
-        "how": (
-            f"The file was loaded again and asked what the student (in {_name(proof.dtype)}, on the CPU) was asked: "
-            f"{len(proof.batches)} real batches and {numbers['batches'] - len(proof.batches)} other sizes of the "
-            "example. Relative: over the largest (max) or mean absolute output of the student. "
-            "Agreement: of the highest class."
-        ),
-    }
-
-
 def _same_calls(loaded: Loaded, proof: Proof) -> None:
     """The loaded artefact must take the student's own call, and not only its tensors."""
     with torch.no_grad():
@@ -323,17 +267,3 @@ def _put(folder: Path, target: Path) -> None:
     os.replace(folder, target)
     if old is not None:
         shutil.rmtree(old)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _name(dtype: torch.dtype | None) -> str:
-    return str(dtype).removeprefix("torch.")

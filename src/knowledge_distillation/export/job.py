@@ -5,9 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from knowledge_distillation.export.calls import Input, Plain
+from knowledge_distillation.export.calls import Call, Input, Plain
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """The copy of a student that is shipped.
+
+    Attributes:
+        plain: tensors in and tensors out.
+        call: the one that it was made for.
+        dtype: of its weights.
+    """
+
+    plain: Plain
+    call: Call
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,8 @@ def _exported(job: Job) -> tuple[Any, str]:
         return _by_example(job, named, error), "torchscript"
     try:
         with quiet(), torch.no_grad():
-            return torch.onnx.export(program, dynamo=True, verbose=False, **named).model_proto, "torch.export"
+            written: Any = torch.onnx.export(program, dynamo=True, verbose=False, **named)
+            return written.model_proto, "torch.export"
     except Exception as error:
         refusal = ExportError(_unknown_operator(error))
         refusal.__cause__ = error
@@ -123,7 +124,7 @@ def _by_example(job: Job, named: Mapping[str, Any], refusal: ExportError) -> Any
         ExportError: the newer exporter's refusal, if this one fails too or fixes an axis that must vary.
     """
     onnx, _ = packages()
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # torch takes it and does not say so
     axes = {entry.name: dict(vary) for entry, vary in zip(job.inputs, job.axes, strict=True)}
     axes |= dict(zip(job.outputs, output_axes(job.plain, job.tensors, job.axes), strict=True))
     try:

@@ -55,5 +55,6 @@ def with_matrices(plain: Plain) -> Plain:
         for name, child in list(parent.named_children()):
             if type(child) is nn.AdaptiveAvgPool2d:
                 size = child.output_size
-                setattr(parent, name, MatrixPool2d(tuple(size) if isinstance(size, (tuple, list)) else (size, size)))
+                rows, columns = size if isinstance(size, (tuple, list)) else (size, size)
+                setattr(parent, name, MatrixPool2d((rows, columns)))
     return twin

@@ -156,8 +156,8 @@ def _fixed(plain: Plain, place: int, axis: int) -> str:
     whose, name = type(plain.student).__name__, plain.names[place]
     return (
         f"{whose} must answer inputs of any size along axis {axis} of {name!r}, and its forward fixes that axis: a "
-        "file would answer one size only. Take the size from the input (x.shape[0]) in place of a number or a loop over "
-        f"Python values, or fix it knowingly: dynamic={{{name!r}: {{}}}}."
+        "file would answer one size only. Take the size from the input (x.shape[0]) in place of a number or a loop "
+        f"over Python values, or fix it knowingly: dynamic={{{name!r}: {{}}}}."
     )
 
 
