@@ -60,6 +60,11 @@ class Objective(nn.Module):
     # -- what the objective asks of the models -----------------------------------------------------------------------
 
     @property
+    def bound(self) -> Sequence[BoundTerm]:
+        """The terms as they are computed, in their order."""
+        return tuple(self._bound)
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether any term looks at the teacher; without one the teacher is not run at all."""
         return any(bound.uses_teacher for bound in self._bound)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,28 @@ def prepare_objective(
     """
     state = random_state()
     loader, batch = _first_batch(trainer)
+    make_ready(objective, student, adapter, teacher, batch, loader_sizes(loader))
+    restore_random_state(state)
+
+
+def make_ready(
+    objective: Objective,
+    student: nn.Module,
+    adapter: Adapter,
+    teacher: Teacher | None,
+    batch: Any,
+    sizes: Mapping[str, int],
+) -> None:
+    """The same from a batch that is already there; draws random numbers and leaves the teacher prepared.
+
+    Args:
+        objective, student, adapter, teacher: as for `prepare_objective`.
+        batch: one training batch, on any device.
+        sizes: what `loader_sizes` says of its loader.
+
+    Raises:
+        ConfigError: if roles are asked of a teacher without modules.
+    """
     device = next((parameter.device for parameter in student.parameters()), torch.device("cpu"))
     batch = to_device(batch, device)
     content = batch.content if isinstance(batch, TaughtBatch) else batch
@@ -70,11 +92,14 @@ def prepare_objective(
     if teacher is not None and objective.needs_teacher:
         teacher.prepare(device)
         taught = teacher.from_student(said) if isinstance(teacher, ReadsStudent) else teacher.signals(batch, asked)
-    sizes = {"batch_size": getattr(loader, "batch_size", None), "samples": _count(getattr(loader, "dataset", None))}
-    part = partial(_part, models["teacher"], content)
-    objective.prepare(said, taught, {name: size for name, size in sizes.items() if size}, part)
+    objective.prepare(said, taught, sizes, partial(_part, models["teacher"], content))
     objective.to(device)
-    restore_random_state(state)
+
+
+def loader_sizes(loader: Any) -> dict[str, int]:
+    """What losses may ask of the data: "batch_size" and "samples", where the loader knows them."""
+    sizes = {"batch_size": getattr(loader, "batch_size", None), "samples": _count(getattr(loader, "dataset", None))}
+    return {name: size for name, size in sizes.items() if size}
 
 
 def _part(model: nn.Module | None, batch: Any, name: str, signals: tuple[str, ...]) -> Any:

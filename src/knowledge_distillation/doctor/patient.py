@@ -1,0 +1,390 @@
+"""What the checks look at: models, batches, signals and terms, each made when a check first asks for it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from knowledge_distillation.capture.adapters import LABEL_KEYS, Adapter, adapter_pair, split_batch
+from knowledge_distillation.doctor.answers import Answers, classified, joined
+from knowledge_distillation.doctor.asking import (
+    ask_student,
+    ask_teacher,
+    device_of,
+    is_at_hand,
+    is_outside,
+    logits_or_none,
+    models_of,
+    prepared,
+)
+from knowledge_distillation.doctor.loaders import CannotTell, batch_size, first_items, peek
+from knowledge_distillation.doctor.tokens import next_labels, repeats_inputs
+from knowledge_distillation.doctor.terms import TermLook, looked_at
+from knowledge_distillation.objective import Objective, as_objective
+from knowledge_distillation.signals import Signals
+from knowledge_distillation.teachers import (
+    BlackBoxTeacher,
+    CachedTeacher,
+    FollowsStudent,
+    LiveTeacher,
+    ReadsStudent,
+    Teacher,
+)
+from knowledge_distillation.teachers.cache import TaughtBatch
+from knowledge_distillation.training.pipelines import AccuracyPipeline, to_device
+from knowledge_distillation.training.preparing import loader_sizes, make_ready
+
+QUICK_ITEMS, FULL_ITEMS, FULL_BATCHES = 128, 1024, 8
+FEW_ITEMS = 16
+"""Items of a question that is only asked to compare two answers, or of somebody outside."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How the training is meant to go; names and meaning are those of `distill`."""
+
+    objective: Any = "kd"
+    pipeline: Any = None
+    adapter: Any = "auto"
+    temperature: float = 1.0
+    optimizer: Any = "adamw"
+    learning_rate: float = 1e-3
+    schedule: Any = ""
+    max_epochs: int = 10
+    warm_up_epochs: float = 0.0
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    teacher_score: float | None = None
+
+
+def once(make: Callable[[Patient], Result]) -> property:
+    """A property that is computed once, whether it succeeds or ends in `CannotTell`."""
+
+    @wraps(make)
+    def known(self: Patient) -> Result:
+        if make.__name__ not in self.made:
+            try:
+                self.made[make.__name__] = make(self)
+            except CannotTell as reason:
+                self.made[make.__name__] = reason
+        found = self.made[make.__name__]
+        if isinstance(found, CannotTell):
+            raise CannotTell(*found.args)
+        return found  # type: ignore[no-any-return]
+
+    return property(known)
+
+
+class Patient:
+    """One training that has not begun.
+
+    Args:
+        plan: of the training.
+        teacher: a module, a `Teacher` or None.
+        student: about to be trained.
+        train_loader, val_loaders: as for `distill`.
+        quick: look at one batch of the training data and one of validation, at most 128 items of each.
+
+    Attributes:
+        crashes: "student", "teacher", "objective", "train loader", ... -> what it raised when it was asked.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        teacher: Teacher | nn.Module | None,
+        student: nn.Module,
+        train_loader: Any,
+        val_loaders: Mapping[str, Any] | None,
+        quick: bool,
+    ) -> None:
+        self.plan, self.quick = plan, quick
+        self.student = student
+        self.train_loader = train_loader
+        self.val_loaders = dict(val_loaders) if isinstance(val_loaders, Mapping) else {}
+        self.given_val_loaders: Any = val_loaders
+        self.student_adapter, self.teacher_adapter = self._adapters(plan.adapter)
+        self.teacher: Teacher | None = (
+            LiveTeacher(teacher, adapter=self.teacher_adapter, temperature=plan.temperature)
+            if isinstance(teacher, nn.Module)
+            else teacher
+        )
+        self.teacher_models = models_of(self.teacher)
+        self.made: dict[str, Any] = {}
+        self.crashes: dict[str, Exception] = {}
+        self._said: dict[tuple[str, int], Signals] = {}
+
+    @staticmethod
+    def _adapters(adapter: Any) -> tuple[Adapter, Adapter]:
+        try:
+            return adapter_pair(adapter)
+        except ValueError:  # the check of the arguments says so
+            return adapter_pair("auto")
+
+    @contextmanager
+    def blaming(self, what: str) -> Iterator[None]:
+        """Note what raised, for the check that reports it, and go on without it."""
+        try:
+            yield
+        except CannotTell:
+            raise
+        except Exception as error:
+            self.crashes.setdefault(what, error)
+            raise CannotTell(f"the {what} raised {type(error).__name__}") from error
+
+    # -- data ------------------------------------------------------------------------------------------------------
+
+    @once
+    def batches(self) -> list[Any]:
+        """Batches of the training data, as training would hand them out, the first cut to its first items."""
+        loader = self.train_loader
+        with self.blaming("train loader"):
+            if isinstance(self.teacher, CachedTeacher):
+                loader = self.teacher.loader(loader)
+            found = self._few(peek(loader, 1 if self.quick else FULL_BATCHES))
+        if not found:
+            raise CannotTell("the train loader gave no batch")
+        return found
+
+    @once
+    def validation(self) -> list[Any]:
+        """Batches of the first validation loader."""
+        if not self.val_loaders:
+            raise CannotTell("there is no validation loader")
+        with self.blaming("validation loader"):
+            found = self._few(peek(next(iter(self.val_loaders.values())), 1 if self.quick else FULL_BATCHES))
+        if not found:
+            raise CannotTell("the validation loader gave no batch")
+        return found
+
+    def _few(self, batches: list[Any]) -> list[Any]:
+        most = QUICK_ITEMS if self.quick else FULL_ITEMS
+        kept: list[Any] = []
+        for batch in batches:
+            kept.append(first_items(batch, most))
+            most -= batch_size(batch) or most
+            if most <= 0:
+                break
+        return kept
+
+    @once
+    def content(self) -> Any:
+        """The first training batch as the models take it."""
+        first = self.batches[0]
+        return first.content if isinstance(first, TaughtBatch) else first
+
+    @once
+    def labels(self) -> Tensor:
+        """Labels of the first training batch."""
+        labels = self.labels_of(self.content)
+        if labels is None:
+            raise CannotTell("the batches carry no labels")
+        return labels
+
+    def labels_of(self, batch: Any) -> Tensor | None:
+        """The labels that a batch carries."""
+        content = batch.content if isinstance(batch, TaughtBatch) else batch
+        if isinstance(content, Mapping):
+            found = next((content[key] for key in LABEL_KEYS if key in content), None)
+            return found if isinstance(found, Tensor) else None
+        with self.blaming("adapter"):
+            _, _, labels = split_batch(content)
+        return labels if isinstance(labels, Tensor) else None
+
+    # -- what the models say ---------------------------------------------------------------------------------------
+
+    @once
+    def said(self) -> Signals:
+        """The student on the first training batch, with all that the objective reads."""
+        return self.student_on("batches", 0)
+
+    @once
+    def taught(self) -> Signals:
+        """The teacher on the first training batch, with all that the objective reads."""
+        return self.teacher_on("batches", 0)
+
+    def student_on(self, where: str, place: int) -> Signals:
+        """The student's signals on one batch of "batches" or "validation"; asked once."""
+        key = (f"student {where}", place)
+        if key not in self._said:
+            batch = getattr(self, where)[place]
+            wanted = self.wanted("student") if where == "batches" and place == 0 else ()
+            with self.blaming("student"):
+                self._said[key] = ask_student(
+                    self.student, self.student_adapter, batch, temperature=self.plan.temperature, wanted=wanted
+                )
+        return self._said[key]
+
+    def teacher_on(self, where: str, place: int) -> Signals:
+        """The teacher's signals on one batch of "batches" or "validation"; asked once."""
+        key = (f"teacher {where}", place)
+        if key not in self._said:
+            batch = getattr(self, where)[place]
+            wanted = self.wanted("teacher") if where == "batches" and place == 0 else ()
+            if isinstance(self.teacher, CachedTeacher) and not isinstance(batch, TaughtBatch):
+                raise CannotTell("a cached teacher does not answer validation data")
+            self._said[key] = self.ask(batch, wanted)
+        return self._said[key]
+
+    def taught_for(self, batch: Any, place: int) -> Signals | None:
+        """What the objective needs of the teacher on a training batch; None where it needs nothing, or is not asked.
+
+        Args:
+            batch: the training batch at that place, perhaps cut.
+            place: 0 for the first.
+        """
+        if not self.objective.learns_from_teacher or isinstance(self.teacher, ReadsStudent):
+            return None
+        if self.teacher is not None and is_outside(self.teacher):
+            raise CannotTell("a teacher outside this process is asked only once")
+        if place == 0 and batch is self.batches[0]:
+            return self.taught
+        return self.ask(batch, self.wanted("teacher"))
+
+    def ask(self, batch: Any, wanted: tuple[str, ...] = ()) -> Signals:
+        """The teacher's signals on any batch.
+
+        Raises:
+            CannotTell: if there is no teacher to ask, or it raised.
+        """
+        teacher = self.teacher
+        if teacher is None:
+            raise CannotTell("there is no teacher")
+        if self.quick and not is_at_hand(teacher):
+            raise CannotTell("a teacher outside this process, or of your own kind, is asked in the full form only")
+        if isinstance(teacher, ReadsStudent):
+            asked = wanted or ("logits",)
+            with self.blaming("student"):
+                own = ask_student(
+                    self.student,
+                    self.student_adapter,
+                    batch,
+                    temperature=self.plan.temperature,
+                    wanted=teacher.reads(asked),
+                )
+            return teacher.from_student(own)
+        if isinstance(teacher, BlackBoxTeacher):
+            wanted = ("labels",)
+        if is_outside(teacher):
+            batch = first_items(batch, FEW_ITEMS)
+        device = device_of(self.student)
+        with self.blaming("teacher"), prepared(teacher, device) as ready:
+            return ask_teacher(ready, to_device(batch, device), wanted)
+
+    def answers(self, side: str, where: str) -> Answers:
+        """What a model answers to the labelled items of "batches" or "validation".
+
+        Raises:
+            CannotTell: if it does not classify, or nothing is labelled.
+        """
+        parts = []
+        for place, batch in enumerate(getattr(self, where)):
+            signals = (self.student_on if side == "student" else self.teacher_on)(where, place)
+            labels, mask = self.labels_of(batch), signals.mask
+            if side == "teacher" and mask is None and isinstance(self.teacher, CachedTeacher):
+                mask = self.student_on(where, place).mask
+            if labels is not None and isinstance(signals.labels, Tensor):
+                labels = signals.labels
+            if labels is not None and signals.logits is not None and len(labels) > _items(signals):
+                labels = labels[: _items(signals)]
+            if labels is not None and repeats_inputs(batch, labels):  # a language model that shifts them itself
+                labels = next_labels(labels)
+            parts.append(classified(signals, labels, mask))
+        return joined(parts)
+
+    @once
+    def models_agree(self) -> bool:
+        """Whether both models say the same, as a student that is a copy of its teacher does: terms of 0 are right."""
+        if isinstance(self.teacher, (FollowsStudent, ReadsStudent)):
+            return True
+        said, taught = logits_or_none(self.said), logits_or_none(self.taught)
+        if said is None or taught is None or said.shape != taught.shape:
+            return False
+        return bool((said.float() - taught.float()).abs().max() < 1e-4)
+
+    def teacher_stands_alone(self) -> None:
+        """Raise CannotTell for a teacher that is made of the student: it starts as good as that."""
+        if self.teacher is None:
+            raise CannotTell("there is no teacher")
+        if isinstance(self.teacher, (ReadsStudent, FollowsStudent)):
+            raise CannotTell("the teacher is made of the student")
+
+    # -- the objective ---------------------------------------------------------------------------------------------
+
+    @once
+    def objective(self) -> Objective:
+        """A copy of the objective, as it was given."""
+        with self.blaming("objective"):
+            return copy.deepcopy(as_objective(self.plan.objective))
+
+    @once
+    def ready(self) -> Objective:
+        """A copy of the objective with its layers found and its sizes and projectors built."""
+        objective = copy.deepcopy(self.objective)
+        if objective.is_ready:
+            return objective
+        if objective.needs_teacher and self.teacher is None:
+            raise CannotTell("there is no teacher")
+        if self.quick and objective.roles("student") | objective.roles("teacher"):
+            raise CannotTell("layers are looked up by role in the full form only")
+        if self.quick and self.teacher is not None and not is_at_hand(self.teacher):
+            raise CannotTell("a teacher outside this process, or of your own kind, is asked in the full form only")
+        few = first_items(self.batches[0], FEW_ITEMS)
+        sizes = loader_sizes(self.train_loader)
+        device = device_of(self.student)
+        with self.blaming("objective"):
+            if self.teacher is None or isinstance(self.teacher, ReadsStudent):
+                make_ready(objective, self.student, self.student_adapter, self.teacher, few, sizes)
+            else:
+                with prepared(self.teacher, device) as teacher:
+                    make_ready(objective, self.student, self.student_adapter, teacher, few, sizes)
+        return objective
+
+    def wanted(self, side: str) -> tuple[str, ...]:
+        """Signal names that the objective reads on one side; none where it cannot be made ready."""
+        try:
+            objective = self.ready
+        except CannotTell:
+            return ()
+        mirrored: tuple[str, ...] = ()
+        if side == "student" and isinstance(self.teacher, ReadsStudent):
+            mirrored = self.teacher.reads(objective.wanted("teacher"))
+        return tuple(dict.fromkeys((*objective.wanted(side), *mirrored)))
+
+    @once
+    def terms(self) -> list[TermLook]:
+        """Every term of the objective on the first training batch; in the full form with its pull on the student."""
+        objective = self.ready
+        if any(term.views for term in objective.terms.values()):
+            raise CannotTell("its terms read views, which only training makes")
+        taught = self.taught if objective.needs_teacher else None
+        if self.quick:
+            return looked_at(objective, self.said, taught, ())
+        parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
+        with self.blaming("student"):
+            said = ask_student(
+                self.student,
+                self.student_adapter,
+                self.batches[0],
+                temperature=self.plan.temperature,
+                wanted=self.wanted("student"),
+                graph=True,
+            )
+        return looked_at(objective, said, taught, parameters)
+
+    @property
+    def scores_by_accuracy(self) -> bool:
+        """Whether the student is scored by its accuracy."""
+        return self.plan.pipeline is None or isinstance(self.plan.pipeline, AccuracyPipeline)
+
+
+def _items(signals: Signals) -> int:
+    logits = signals.logits
+    return len(logits if isinstance(logits, Tensor) else logits.log_probs)
