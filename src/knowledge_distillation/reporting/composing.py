@@ -10,8 +10,9 @@ from knowledge_distillation.reporting.sections.calibration import calibration_se
 from knowledge_distillation.reporting.sections.classes import classes_section
 from knowledge_distillation.reporting.sections.curves import curves_section
 from knowledge_distillation.reporting.sections.doctor import doctor_section
+from knowledge_distillation.reporting.sections.evaluated import part
 from knowledge_distillation.reporting.sections.exports import exports_section
-from knowledge_distillation.reporting.sections.models import models_section, part
+from knowledge_distillation.reporting.sections.models import models_section
 from knowledge_distillation.reporting.sections.origin import origin_section
 from knowledge_distillation.reporting.sections.robustness import robustness_section
 from knowledge_distillation.reporting.sections.trade_offs import trade_offs_section

@@ -9,7 +9,7 @@ from typing import Any
 ABSENT = "\u2013"
 SHARES = (
     "accuracy", "acc", "top", "f1", "precision", "recall", "auc", "auroc", "iou", "miou", "map", "ap", "em", "match",
-    "agreement", "wer", "cer", "error", "bleu", "rouge", "ndcg", "mrr",
+    "agreement", "wer", "cer", "right", "bleu", "rouge", "ndcg", "mrr",
 )  # fmt: skip
 """Words in a metric's name whose values from 0 to 1 are read as percent."""
 

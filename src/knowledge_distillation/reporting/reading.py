@@ -29,6 +29,7 @@ class RunFiles:
         recipe_text: recipe.yaml as it stands.
         environment, comparison, evaluation, doctor: the JSON files.
         exports: name of the form -> its manifest.
+        altered: forms whose files are not those that the manifest tells of.
         curves: column of metrics.csv -> (step, value) in the order of the steps.
         fingerprints: file -> SHA-256.
         damaged: file -> why it could not be read.
@@ -42,6 +43,7 @@ class RunFiles:
     evaluation: Mapping[str, Any] | None = None
     doctor: Mapping[str, Any] | None = None
     exports: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    altered: frozenset[str] = frozenset()
     curves: Mapping[str, Curve] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     damaged: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +84,7 @@ def read_run(directory: str | Path) -> RunFiles:
         recipe=recipe,
         recipe_text=recipe_text,
         exports=exports,
+        altered=frozenset(form for form, manifest in exports.items() if _is_altered(home / "exports" / form, manifest)),
         curves=curves,
         fingerprints={student.name: _digest(student)} if student.is_file() else {},
         damaged=damaged,
@@ -152,6 +155,16 @@ def _text(path: Path) -> str:
     if path.stat().st_size > LARGEST_FILE:
         raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
     return path.read_text(encoding="utf-8")
+
+
+def _is_altered(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    listed = manifest.get("files")
+    for entry in listed if isinstance(listed, list) else []:
+        name = str(entry.get("name")) if isinstance(entry, Mapping) else ""
+        file = folder / Path(name).name
+        if not file.is_file() or _digest(file) != entry.get("sha256"):
+            return True
+    return False
 
 
 def _digest(path: Path) -> str:

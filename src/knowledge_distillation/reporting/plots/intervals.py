@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from knowledge_distillation.reporting.blocks import Cell, Plot, Table
 from knowledge_distillation.reporting.plots.scales import scale_for
-from knowledge_distillation.reporting.plots.svg import WIDTH, cut, element, mark, rule, words
+from knowledge_distillation.reporting.plots.svg import cut, element, mark, rule, words
 
 ROW = 42
+NARROW = 300
+"""These pictures stand within a card within a card; on a phone that leaves them so much."""
 Write = Callable[[float], str]
 
 
@@ -26,7 +28,7 @@ class Interval:
 def interval_plot(title: str, intervals: Sequence[Interval], *, unit: str, text: Write) -> Plot:
     """A bar from low to high for each interval, against the line of no difference."""
     ends = [0.0, *(end for interval in intervals for end in (interval.low, interval.high))]
-    across = scale_for(ends, 16, WIDTH - 16)
+    across = scale_for(ends, 16, NARROW - 16)
     bottom = 14 + ROW * len(intervals)
     parts = []
     for value in across.ticks(6):
@@ -39,7 +41,7 @@ def interval_plot(title: str, intervals: Sequence[Interval], *, unit: str, text:
         parts.append(element("circle", cx=across(interval.mean), cy=float(y), r=6, class_=f"middle {kind}"))
         parts.append(words(16, y - 13, f"{cut(interval.name, 200)}: {text(interval.mean)}", kind="label"))
     parts.append(
-        words(WIDTH / 2, bottom + 32, f"difference, {unit} (right: better)", anchor="middle", kind="axis-name")
+        words(NARROW / 2, bottom + 32, f"difference, {unit} (right: better)", anchor="middle", kind="axis-name")
     )
     said = "; ".join(f"{i.name} {text(i.mean)}, from {text(i.low)} to {text(i.high)}" for i in intervals)
     rows = [
@@ -48,8 +50,8 @@ def interval_plot(title: str, intervals: Sequence[Interval], *, unit: str, text:
     ]
     return Plot(
         title=title,
-        description=f"{said}.",
-        width=WIDTH,
+        description=f"{said[0].upper()}{said[1:]}.",
+        width=NARROW,
         height=bottom + 40,
         body="".join(parts),
         table=Table(title, ["comparison", f"mean, {unit}", "low", "high"], rows),
@@ -60,7 +62,7 @@ def pairs_plot(
     title: str, seeds: Sequence[object], arms: Sequence[tuple[str, str, Sequence[float]]], text: Write
 ) -> Plot:
     """A row for each seed with a mark for each arm (name, colour class, values)."""
-    across = scale_for([value for _, _, values in arms for value in values], 78, WIDTH - 20)
+    across = scale_for([value for _, _, values in arms for value in values], 70, NARROW - 20)
     bottom = 14 + 24 * len(seeds)
     parts = []
     for value in across.ticks(4):
@@ -79,8 +81,8 @@ def pairs_plot(
     better = sum(first > second for first, second in zip(arms[0][2], arms[1][2], strict=True))
     return Plot(
         title=title,
-        description=f"{arms[0][0]} scores higher than {arms[1][0]} in {better} of {len(seeds)} pairs.",
-        width=WIDTH,
+        description=f"Higher {arms[0][0]} in {better} of {len(seeds)} pairs.",
+        width=NARROW,
         height=bottom + 24,
         body="".join(parts),
         table=Table(title, ["seed", *(name for name, _, _ in arms)], rows),

@@ -9,8 +9,8 @@ from knowledge_distillation.reporting.blocks import Fact, Verdict
 from knowledge_distillation.reporting.figures import count, milliseconds, number, ratio, score, size, times
 from knowledge_distillation.reporting.reading import RunFiles
 from knowledge_distillation.reporting.sections.commands import command
+from knowledge_distillation.reporting.sections.evaluated import latency_of, models_of, part, quality_of, size_of
 from knowledge_distillation.reporting.sections.exports import proven, shown_form
-from knowledge_distillation.reporting.sections.models import latency_of, models_of, part, quality_of, size_of
 
 QUESTION = "Is the student better than plain training, how much smaller and faster is it, and can I deploy it?"
 
@@ -68,13 +68,15 @@ def _faster(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> Fact:
 
 def _deployable(files: RunFiles) -> Fact:
     question = "Can I deploy it?"
-    good = [shown_form(form) for form, manifest in files.exports.items() if proven(manifest)]
-    bad = [shown_form(form) for form, manifest in files.exports.items() if proven(manifest) is False]
+    good = [shown_form(form) for form in files.exports if proven(files, form)]
+    bad = [shown_form(form) for form in files.exports if proven(files, form) is False]
     if good:
         besides = f" Not: {', '.join(bad)}." if bad else ""
         return Fact(question, "Yes", f"{', '.join(good)}: reloaded and compared with the student.{besides}", "good")
     if bad:
-        return Fact(question, "Not yet", f"{', '.join(bad)} differs from the student beyond the tolerance.", "bad")
+        return Fact(
+            question, "Not yet", f"{', '.join(bad)}: the file is not the one that was compared with the student.", "bad"
+        )
     return Fact(question, "Not exported", command(files, "export"))
 
 
@@ -93,7 +95,7 @@ def _words(verdict: Verdict, student: Mapping[str, Any], teacher: Mapping[str, A
         parts.append(f"{times(fast)} faster" if fast >= 1 else f"{times(1 / fast)} slower")
     cost = f" It is {' and '.join(parts)} than the teacher." if parts else ""
     shipped = {
-        "Yes": f" It can be deployed as {facts[3].detail.split(':')[0]}.",
+        "Yes": f" It can be deployed as {' or '.join(facts[3].detail.split(':')[0].rsplit(', ', 1))}.",
         "Not yet": " No exported file of it equals it yet.",
     }.get(facts[3].answer, " It has not been exported yet.")
     return better + cost + shipped

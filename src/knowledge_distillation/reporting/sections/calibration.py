@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from knowledge_distillation.reporting.blocks import Block, Plots, Said, Section
+from knowledge_distillation.reporting.blocks import Block, Listed, Plots, Said, Section
 from knowledge_distillation.reporting.figures import number
 from knowledge_distillation.reporting.plots.reliability import reliability_plot
 from knowledge_distillation.reporting.reading import RunFiles
-from knowledge_distillation.reporting.sections.models import FIRST, colour, entries, models_of, part
+from knowledge_distillation.reporting.sections.evaluated import FIRST, colour, entries, models_of, part
 
 
 def calibration_section(files: RunFiles) -> Section | None:
@@ -22,7 +22,7 @@ def calibration_section(files: RunFiles) -> Section | None:
             plots.append(reliability_plot(f"{name}{said}", bins, colour(name, models)))
         if temperature is not None and error is not None and after is not None:
             scaled.append(
-                f"{name}: its logits divided by {temperature:.2f} bring the error from {error:.3f} to {after:.3f}."
+                (name, f"ECE {error:.3f} becomes {after:.3f} when its logits are divided by {temperature:.2f}.")
             )
     if not plots:
         return None
@@ -31,5 +31,5 @@ def calibration_section(files: RunFiles) -> Section | None:
         Plots(plots),
     ]
     if scaled:
-        blocks.append(Said(" ".join(scaled), note=True))
+        blocks.append(Listed("After temperature scaling", scaled))
     return Section("calibration", "Is it as right as it is sure?", blocks)

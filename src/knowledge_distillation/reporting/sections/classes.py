@@ -10,7 +10,8 @@ from knowledge_distillation.reporting.figures import change, count, is_share, nu
 from knowledge_distillation.reporting.plots.changes import change_plot
 from knowledge_distillation.reporting.plots.confusion import MOST_CLASSES, confusion_plot
 from knowledge_distillation.reporting.reading import RunFiles
-from knowledge_distillation.reporting.sections.models import entries, models_of, part
+from knowledge_distillation.reporting.sections.evaluated import entries, models_of, part
+from knowledge_distillation.training.pipelines import higher_is_better
 
 MOST_BARS = 16
 MOST_PAIRS = 15
@@ -27,7 +28,7 @@ def classes_section(files: RunFiles) -> Section | None:
             ("Change by class", "class", entries(regressions.get("per_class"))),
             ("Change by slice", "slice", entries(regressions.get("per_slice"))),
         )
-        if (plot := _changes(title, key, rows, names))
+        if (plot := _changes(title, key, rows, names, str(regressions.get("metric") or "accuracy")))
     ]
     models = models_of(files)
     for model in ("teacher", "student", *(name for name in models if name not in ("teacher", "student"))):
@@ -57,7 +58,9 @@ def class_names(files: RunFiles) -> dict[str, str]:
     return found
 
 
-def _changes(title: str, key: str, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Plot | None:
+def _changes(
+    title: str, key: str, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], metric: str
+) -> Plot | None:
     found = []
     for row in rows:
         difference = number(row.get("change"))
@@ -66,12 +69,16 @@ def _changes(title: str, key: str, rows: Sequence[Mapping[str, Any]], names: Map
             found.append((names.get(label, short(label, 40)), difference, row))
     if not found:
         return None
-    found.sort(key=lambda entry: entry[1])
-    share = all(is_share("accuracy", number(row.get("teacher")), number(row.get("student"))) for _, _, row in found)
-    text = lambda value: change(value, share)  # noqa: E731
+    better = 1 if higher_is_better(None, metric) else -1
+    found.sort(key=lambda entry: better * entry[1])
+    share = all(is_share(metric, number(row.get("teacher")), number(row.get("student"))) for _, _, row in found)
+
+    def text(value: Any) -> str:
+        return change(value, share)
+
     half = MOST_BARS // 2
     shown = found if len(found) <= MOST_BARS else [*found[:half], *found[-half:]]
-    metric = "accuracy" if share else "score"
+
     rows_ = [
         [
             Cell(name, name),
@@ -82,9 +89,11 @@ def _changes(title: str, key: str, rows: Sequence[Mapping[str, Any]], names: Map
         for name, difference, row in found
     ]
     only = f", the {half} largest losses and gains of {len(found)}" if len(found) > MOST_BARS else ""
-    unit = "points" if share else "score"
+    unit = "points" if share else metric
     table = Table(title, [key, "teacher", "student", f"change, {unit}"], rows_)
-    return change_plot(title + only, [(name, difference) for name, difference, _ in shown], table, unit=unit, text=text)
+    return change_plot(
+        title + only, [(name, difference) for name, difference, _ in shown], table, unit=unit, text=text, better=better
+    )
 
 
 def _square(matrix: Any) -> list[list[float]]:

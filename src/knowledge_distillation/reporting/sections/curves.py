@@ -6,7 +6,7 @@ from knowledge_distillation.reporting.blocks import Absent, Plots, Section
 from knowledge_distillation.reporting.figures import is_share, plain
 from knowledge_distillation.reporting.plots.lines import Line, line_plot
 from knowledge_distillation.reporting.reading import RunFiles
-from knowledge_distillation.reporting.sections.models import models_of, part, quality_of
+from knowledge_distillation.reporting.sections.evaluated import models_of, part, quality_of
 
 TOTAL = {"train_final_loss": "a step", "train_final_loss_epoch": "mean of an epoch", "val_final_loss": "validation"}
 RATE = "lr-"

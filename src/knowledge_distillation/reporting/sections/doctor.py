@@ -8,7 +8,7 @@ from typing import Any
 from knowledge_distillation.reporting.blocks import Absent, Block, Finding, Listed, Said, Section
 from knowledge_distillation.reporting.reading import RunFiles
 from knowledge_distillation.reporting.sections.commands import command
-from knowledge_distillation.reporting.sections.models import entries, part
+from knowledge_distillation.reporting.sections.evaluated import entries, part
 
 
 def doctor_section(files: RunFiles) -> Section:
@@ -29,7 +29,13 @@ def doctor_section(files: RunFiles) -> Section:
     skipped = part(files.doctor, "skipped")
     if skipped:
         said = [(str(name), str(why)) for name, why in skipped.items()]
-        blocks.append(Listed(f"{len(skipped)} checks were not possible", said, folded=True))
+        blocks.append(
+            Listed(
+                "1 check was not possible" if len(skipped) == 1 else f"{len(skipped)} checks were not possible",
+                said,
+                folded=True,
+            )
+        )
     if number:
         blocks.append(Listed("All checks", [("", ", ".join(map(str, checks or [])))], folded=True))
     return Section("doctor", title, blocks)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from knowledge_distillation.reporting.blocks import Absent, Block, Cell, Listed, Section, Table
 from knowledge_distillation.reporting.figures import ABSENT, count, number, plain, score, short, size
 from knowledge_distillation.reporting.reading import RunFiles
 from knowledge_distillation.reporting.sections.commands import command
-from knowledge_distillation.reporting.sections.models import models_of, part, quality_of
+from knowledge_distillation.reporting.sections.evaluated import entries, models_of, notes_of, part, quality_of
 
 FORMS = {"onnx": "ONNX", "safetensors": "safetensors", "torch_export": "torch.export", "int8": "int8"}
 
 FIGURES = (
-    "equal to the student", "largest difference", "mean difference", "tolerance", "items compared", "score of the file",
-    "score of the student", "size",
+    "equal to the student", "largest difference", "mean difference", "largest, relative", "mean, relative",
+    "same highest class", "batches compared", "score of the file", "score of the student", "size",
 )  # fmt: skip
+MEASURES = ("max_abs", "mean_abs", "max_relative", "mean_relative")
 
 
 def shown_form(form: str) -> str:
@@ -30,7 +28,7 @@ def exports_section(files: RunFiles) -> Section:
     if not files.exports:
         return Section("exports", title, [Absent("The student has not been exported.", command(files, "export"))])
     metric = next((quality_of(entry)[0] for entry in models_of(files).values()), "score")
-    columns = [_column(form, manifest, metric) for form, manifest in files.exports.items()]
+    columns = [_column(files, form, metric) for form in files.exports]
     rows = [
         [Cell(name, name), *(column[place] for column in columns)]
         for place, name in enumerate(FIGURES)
@@ -38,41 +36,41 @@ def exports_section(files: RunFiles) -> Section:
     ]
     forms = [shown_form(form) for form in files.exports]
     blocks: list[Block] = [Table("Each file was loaded again and asked the same as the student", ["", *forms], rows)]
-    notes = [
-        (shown_form(form), str(note))
-        for form, manifest in files.exports.items()
-        for note in (manifest.get("notes") if isinstance(manifest.get("notes"), list) else [])
-    ]
+    notes = [(shown_form(form), note) for form, manifest in files.exports.items() for note in notes_of(manifest)]
     if notes:
         blocks.append(Listed("Notes", notes))
     return Section("exports", title, blocks)
 
 
-def proven(manifest: Mapping[str, Any]) -> bool | None:
-    """Whether the reloaded file answered as the student did; None where the manifest does not say."""
-    said = part(manifest, "equality").get("passed", manifest.get("passed"))
-    return said if isinstance(said, bool) else None
+def proven(files: RunFiles, form: str) -> bool | None:
+    """Whether the file is the one that was reloaded and answered as the student did; None where nobody compared."""
+    if form in files.altered:
+        return False
+    return True if part(files.exports[form], "equality") else None
 
 
-def _column(form: str, manifest: Mapping[str, Any], metric: str) -> list[Cell]:
+def _column(files: RunFiles, form: str, metric: str) -> list[Cell]:
     """The cells of one form, in the order of FIGURES."""
-    equality, scores = part(manifest, "equality"), part(manifest, "score")
-    metric = str(scores.get("metric") or metric)
-    passed = proven(manifest)
-    said = {True: "yes", False: "no", None: "not compared"}[passed]
-    items = number(equality.get("items"))
-    own, exported = number(scores.get("student")), number(scores.get("exported"))
-    file_size = number(manifest.get("bytes"))
-    differences = [number(equality.get(key)) for key in ("max_difference", "mean_difference", "tolerance")]
+    manifest = files.exports[form]
+    equality, scores = part(manifest, "equality"), part(manifest, "equality", "score")
+    said = {True: "yes", False: "not the file that was compared", None: "not compared"}[proven(files, form)]
+    tolerance = ", ".join(
+        f"{short(name)} {_difference(number(value))}" for name, value in part(equality, "tolerance").items()
+    )
+    agreement, batches = number(equality.get("agreement")), number(equality.get("batches"))
+    own, shipped = number(scores.get("student")), number(scores.get("artefact"))
+    file = next(iter(entries(manifest.get("files"))), {})
+    file_size = number(file.get("bytes"))
     return [
-        Cell(said, said),
-        *(Cell(value, _difference(value)) for value in differences),
-        Cell(items, count(items)),
-        Cell(exported, score(metric, exported)),
+        Cell(said, said, f"within {tolerance}" if tolerance and said == "yes" else ""),
+        *(Cell(number(equality.get(key)), _difference(number(equality.get(key)))) for key in MEASURES),
+        Cell(agreement, score("agreement", agreement)),
+        Cell(batches, count(batches)),
+        Cell(shipped, score(metric, shipped)),
         Cell(own, score(metric, own)),
-        Cell(file_size, size(file_size), short(manifest.get("file") or "")),
+        Cell(file_size, size(file_size), short(file.get("name") or "")),
     ]
 
 
 def _difference(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.1e}" if 0 < abs(value) < 1e-2 else plain(value)
+    return ABSENT if value is None else f"{value:.1e}" if 0 < abs(value) < 1e-3 else plain(value)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from knowledge_distillation.reporting.blocks import Absent, Block, Cell, Code, Listed, Section, Table
+from knowledge_distillation.reporting.figures import short
 from knowledge_distillation.reporting.reading import RunFiles
-from knowledge_distillation.reporting.sections.models import part
+from knowledge_distillation.reporting.sections.evaluated import entries, part
 
 APART = ("scores", "teacher")
 
@@ -21,9 +22,8 @@ def origin_section(files: RunFiles) -> Section:
     if teacher is not None:
         marks["teacher"] = str(teacher)
     for form, manifest in files.exports.items():
-        digest = manifest.get("sha256") or manifest.get("digest")
-        if isinstance(digest, str):
-            marks[f"exports/{form}"] = digest
+        for file in entries(manifest.get("files")):
+            marks[f"exports/{form}/{short(file.get('name'))}"] = str(file.get("sha256"))
     if marks:
         rows = [[Cell(name, name), Cell(mark, mark)] for name, mark in sorted(marks.items())]
         blocks.append(Table("Fingerprints (SHA-256)", ["of", "fingerprint"], rows, words=(1,)))

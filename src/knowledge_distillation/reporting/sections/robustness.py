@@ -6,7 +6,7 @@ from knowledge_distillation.reporting.blocks import Plots, Said, Section
 from knowledge_distillation.reporting.figures import is_share, number, plain
 from knowledge_distillation.reporting.plots.lines import Line, line_plot
 from knowledge_distillation.reporting.reading import RunFiles
-from knowledge_distillation.reporting.sections.models import colour, models_of, part, quality_of
+from knowledge_distillation.reporting.sections.evaluated import colour, models_of, part, quality_of
 
 INTACT = ("0", "none", "clean")
 

@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from knowledge_distillation.reporting.blocks import Absent, Plots, Section
-from knowledge_distillation.reporting.figures import is_share, milliseconds, number, plain, size
+from knowledge_distillation.reporting.figures import is_share, number, plain, size
 from knowledge_distillation.reporting.plots.scatter import Point, pareto_plot
 from knowledge_distillation.reporting.reading import RunFiles
-from knowledge_distillation.reporting.sections.models import (
+from knowledge_distillation.reporting.sections.evaluated import (
     colour,
+    is_higher_better,
     latency_of,
     models_of,
     part,
     quality_of,
     size_of,
 )
-from knowledge_distillation.training.pipelines import higher_is_better
 
 
 def trade_offs_section(files: RunFiles) -> Section | None:
@@ -30,12 +30,12 @@ def trade_offs_section(files: RunFiles) -> Section | None:
     batches = [batch for batch in ("1", *part(next(iter(models.values())), "cost", "latency")) if batch]
     wide = next((batch for batch in batches if batch != "1"), "")
     asked: list[tuple[str, str, Callable[[Mapping[str, Any]], Any], Callable[[float], str]]] = [
-        ("Quality against size", "size", size_of, size),
-        ("Quality against latency", "latency of one item", latency_of, milliseconds),
+        ("Quality against size", "size", size_of, _short_size),
+        ("Quality against latency", "latency of one item", latency_of, _short_time),
     ]
     if wide:
         asked.append((f"Quality against latency, batch {wide}", f"latency of a batch of {wide}",
-                      lambda entry: latency_of(entry, wide), milliseconds))  # fmt: skip
+                      lambda entry: latency_of(entry, wide), _short_time))  # fmt: skip
     plots = []
     for title, name, read, text in asked:
         points = _points(models, read)
@@ -50,13 +50,21 @@ def trade_offs_section(files: RunFiles) -> Section | None:
                     quality_name=metric,
                     cost_text=text,
                     quality_text=(lambda value: f"{100 * value:.1f}%") if share else plain,
-                    higher_is_better=higher_is_better(None, metric),
+                    higher_is_better=is_higher_better(next(iter(models.values()))),
                     cost_unit=unit,
                 )
             )
     if not plots:
         return Section("trade-offs", "Quality against cost", [Absent("Fewer than two models have both measured.")])
     return Section("trade-offs", "Quality against cost", [Plots(plots)])
+
+
+def _short_size(value: float) -> str:
+    return size(value).replace(".0 ", " ")
+
+
+def _short_time(value: float) -> str:
+    return f"{value / 1e3:.3g} s" if value >= 1e3 else f"{value:.3g} ms"
 
 
 def _points(models: Mapping[str, Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Any]) -> list[Point]:

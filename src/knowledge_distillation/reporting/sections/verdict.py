@@ -10,7 +10,7 @@ from knowledge_distillation.reporting.figures import change, count, is_share, mi
 from knowledge_distillation.reporting.plots.intervals import Interval, interval_plot, pairs_plot
 from knowledge_distillation.reporting.reading import RunFiles
 from knowledge_distillation.reporting.sections.commands import command
-from knowledge_distillation.reporting.sections.models import models_of, part, quality_of
+from knowledge_distillation.reporting.sections.evaluated import models_of, notes_of, part, quality_of
 
 TONES: Mapping[str, Tone] = {"helped": "good", "hurt": "bad", "no evidence": "unsure"}
 HEADLINES: Mapping[Tone, str] = {
@@ -79,12 +79,6 @@ def scores_of(comparison: Mapping[str, Any], arm: str) -> list[float]:
     given = comparison.get(arm)
     found = [number(value) for value in given] if isinstance(given, list) else []
     return [value for value in found if value is not None] if None not in found else []
-
-
-def notes_of(entry: Mapping[str, Any]) -> list[str]:
-    """What a file says besides, in sentences."""
-    notes = entry.get("notes")
-    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def _control(comparison: Mapping[str, Any]) -> str:

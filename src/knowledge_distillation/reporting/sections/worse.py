@@ -11,7 +11,7 @@ from knowledge_distillation.reporting.blocks import Block, Said, Sample, Samples
 from knowledge_distillation.reporting.figures import number, short
 from knowledge_distillation.reporting.reading import RunFiles
 from knowledge_distillation.reporting.sections.classes import class_names
-from knowledge_distillation.reporting.sections.models import entries, part
+from knowledge_distillation.reporting.sections.evaluated import entries, part
 
 TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp",
