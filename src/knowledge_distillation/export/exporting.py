@@ -20,20 +20,10 @@ from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.capture.paths import unwrap
 from knowledge_distillation.errors import ConfigError, ExportError, nearest
-from knowledge_distillation.export.calls import (
-    Plain,
-    inputs_of,
-    outputs_of,
-    recorded,
-    tensors_of,
-)
+from knowledge_distillation.export.calls import Plain, by_name, inputs_of, outputs_of, recorded, tensors_of
 from knowledge_distillation.export.card import Card, write_card
 from knowledge_distillation.export.equality import as_tolerance, faults
-from knowledge_distillation.export.exported import (
-    MANIFEST,
-    Exported,
-    Loaded,
-)
+from knowledge_distillation.export.exported import MANIFEST, Exported, Loaded
 from knowledge_distillation.export.forms import FORMS, Form
 from knowledge_distillation.export.job import Job, Shipped
 from knowledge_distillation.export.manifest import described, dtype_name, measured
