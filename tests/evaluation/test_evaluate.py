@@ -236,7 +236,7 @@ def test_a_regression_and_a_vector_of_labels() -> None:
     assert found["models"]["student"]["quality"]["metric"] == "micro_f1"
     assert any("independent labels" in note for note in found["notes"])
     named = evaluate({"student": mlp(2)}, several, task="multilabel", **CHEAP)
-    assert named.notes == ()
+    assert named.notes == ("No teacher among the models: no fidelity.",)
 
 
 class Pipe:
@@ -263,6 +263,41 @@ def test_the_users_pipeline_is_the_headline() -> None:
     assert (quality["metric"], quality["value"], quality["higher_is_better"]) == ("word error rate", 0.25, False)
     assert "accuracy" in found["models"]["student"]["also"]
     assert pipe.seen == [("Sequential", 3), ("Artefact", 3)]
+
+
+def test_models_that_only_the_pipeline_understands_keep_score_and_cost() -> None:
+    """Otherwise embedding models and detectors cannot be evaluated at all."""
+
+    class Embeds(nn.Linear):
+        def forward(self, inputs: Tensor) -> Any:
+            return {"last_hidden_state": super().forward(inputs)}
+
+    models = {"teacher": Embeds(FEATURES, 8), "student": Embeds(FEATURES, 8), "control": mlp()}
+    found = evaluate(models, loader(), pipeline=Pipe(), **QUICK).as_dict()
+    assert found["models"]["student"]["quality"]["value"] == 0.25
+    assert found["models"]["student"]["cost"]["parameters"] == 8 * FEATURES + 8
+    assert found["data"]["items"] == 24
+    assert sum("student: scored by the pipeline only" in note for note in found["notes"]) == 1
+    alone = evaluate({"student": Embeds(FEATURES, 8)}, loader(), pipeline=Pipe(), **QUICK).as_dict()
+    assert (alone["data"]["samples"], alone["data"]["items"]) == (24, 0)
+    assert alone["models"]["student"]["quality"]["value"] == 0.25
+
+
+def test_the_originals_models_are_called_by_its_contract() -> None:
+    """Otherwise who comes from the original toolkit must write a new adapter to evaluate."""
+
+    class Original(nn.Linear):
+        def forward(self, inputs: Tensor, *, temperature: float) -> Any:
+            logits = super().forward(inputs)
+            soft = logits / temperature
+            return {"prob": soft.softmax(-1), "log_prob": soft.log_softmax(-1), "logits": logits}
+
+    models = {"teacher": Original(FEATURES, 3), "student": Original(FEATURES, 3)}
+    batches = [(inputs,) for inputs, _ in loader()]
+    found = evaluate(models, batches, adapter="original", pipeline=Pipe(), **QUICK).as_dict()
+    assert found["fidelity"]["student"]["kl"] > 0
+    assert found["models"]["student"]["cost"]["flops"] == 2 * FEATURES * 3
+    assert any("no CKA of layers" in note for note in found["notes"])
 
 
 def test_a_pipeline_that_gives_nan_leaves_null_and_a_note() -> None:
@@ -387,6 +422,9 @@ def test_answers_that_are_nan_are_counted_in_the_notes() -> None:
     [
         ({"task": "classify"}, "Did you mean 'classification'"),
         ({"student": "studnet"}, "no model named 'studnet'"),
+        ({"teacher": "techer"}, "no model named 'techer' to be the teacher"),
+        ({"batch_sizes": (0,)}, "whole number of at least 1, got 0"),
+        ({"severities": (6,)}, "from 1 to 5, got 6"),
         ({"files": {"onxx": "x"}}, "files names 'onxx'"),
         ({"corruptions": ["blurr"]}, "Did you mean 'blur'"),
         ({"pipeline": Pipe}, "must be an instance"),

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import auto, split_batch
 from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.capture.calls import undisturbed
-from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.evaluation.energy import measure_energy
 from knowledge_distillation.evaluation.flops import count_flops
 from knowledge_distillation.evaluation.latency import LONGEST_SECONDS, call_times, cpu_threads, latency_of
@@ -145,8 +144,6 @@ def resized(batch: Any, size: int) -> Any:
         batch: every tensor or list in it with one entry a sample is resized; anything else stays.
         size: >= 1.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ConfigError(f"A batch size must be a whole number of at least 1, got {size!r}.")
     content = batch.content if isinstance(batch, TaughtBatch) else batch
     positional, named, labels = split_batch(content)
     entries = [entry for entry in [*positional, *named.values(), labels] if isinstance(entry, Tensor) and entry.dim()]

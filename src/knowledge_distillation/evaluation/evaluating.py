@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,18 @@ from typing import Any
 import torch
 
 from knowledge_distillation.capture.adapters import Adapter
-from knowledge_distillation.errors import CaptureError, ConfigError, nearest
+from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.evaluation.cost import cost_of
 from knowledge_distillation.evaluation.layer_similarity import BATCHES, Layers, layer_similarity
 from knowledge_distillation.evaluation.result import Evaluation, without_nan
-from knowledge_distillation.evaluation.robustness import SEVERITIES, Corrupted, Corruption, corruption_table
+from knowledge_distillation.evaluation.robustness import SEVERITIES, Corruption, corruption_table
 from knowledge_distillation.evaluation.samples import Show
+from knowledge_distillation.evaluation.scoring import qualities_on, quality_of, robustness_of
 from knowledge_distillation.evaluation.slices import Slicer, class_rows
 from knowledge_distillation.evaluation.subjects import Subject, at_rest, subjects_of, without_the_silent
 from knowledge_distillation.evaluation.tasks import TASKS, Task
 from knowledge_distillation.evaluation.walking import Walk
-from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline, higher_is_better, score
+from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline
 
 MOST_CONFUSION = 100
 """Classes up to which the confusion matrix is given."""
@@ -62,7 +62,7 @@ def evaluate(
         models: name -> nn.Module; `Teacher`; or a callable that takes the same inputs as a module, such as a loaded
             export. Each on its own device; callables get inputs on the CPU.
         loader: gives batches as for training; items with label -100 or outside the attention mask do not count.
-        teacher: name of the teacher among the models; None, or a name that is not there, leaves fidelity out.
+        teacher: name of the teacher among the models; without one there is no fidelity.
         student: name of the student, whose regressions against the teacher are listed; without a teacher, against
             "control".
         adapter: how to call the models; of two the second is for the teacher. See `capture.adapters`.
@@ -94,7 +94,8 @@ def evaluate(
         ModelContractError: if a model's output or the labels cannot be understood.
         MissingExtraError: if energy is asked for and codecarbon is not installed.
     """
-    _check(models, loader, task, pipeline, student, loaders, corruptions, files)
+    _check(models, loader, task, pipeline, (teacher, student), loaders, corruptions, files)
+    _check_sizes(batch_sizes, severities)
     table = corruption_table(corruptions)
     notes: list[str] = []
     with torch.random.fork_rng(devices=[]):  # loaders draw random numbers, even those that do not shuffle
@@ -111,11 +112,11 @@ def evaluate(
         pair = (against, student) if against and student and student in names and against != student else None
 
         with at_rest(asked):
-            walk = Walk(asked, task, notes).in_full(
+            walk = Walk(asked, task, notes, tolerant=pipeline is not None).in_full(
                 teacher=teacher, pair=pair, slicers=slices or {}, most_worse=worse, show=show
             )
             walk.go(itertools.chain(head, iterator))
-            if walk.items == 0:
+            if walk.items == 0 and walk.subjects:
                 raise ConfigError(
                     f"No item of the loader {loader_name!r} counts: labels or masks leave all of them out."
                 )
@@ -123,16 +124,18 @@ def evaluate(
                 notes.append(
                     "No labels came with the data: fidelity and agreement only, no quality, calibration or regressions."
                 )
+            if teacher is None:
+                notes.append("No teacher among the models: no fidelity.")
             for name, count in walk.not_numbers.items():
                 if count:
                     notes.append(f"{name}: {count} items were answered with NaN.")
             further = {
-                name: _qualities(asked, given, walk.task, pipeline, name) for name, given in (loaders or {}).items()
+                name: qualities_on(asked, given, walk.task, pipeline, name) for name, given in (loaders or {}).items()
             }
-            robust = _robustness(asked, loader, walk, pipeline, table, severities, loader_name, notes)
+            robust = robustness_of(asked, loader, walk, pipeline, table, severities, loader_name, notes)
             found = {
                 subject.name: {
-                    **_quality(subject, walk, loader, pipeline, loader_name),
+                    **quality_of(subject, walk, loader, pipeline, loader_name),
                     "cost": cost_of(
                         subject,
                         head[0],
@@ -181,7 +184,7 @@ def _check(
     loader: Any,
     task: Any,
     pipeline: Any,
-    student: str | None,
+    roles: tuple[str | None, str | None],
     loaders: Mapping[str, Any] | None,
     corruptions: Sequence[Any],
     files: Mapping[str, Any] | None,
@@ -198,72 +201,21 @@ def _check(
     unknown = [name for name in files or {} if name not in models]
     if unknown:
         raise ConfigError(f"files names {unknown[0]!r}, which is no model. {nearest(unknown[0], models)}")
-    if student not in (None, "student", *models):
-        raise ConfigError(f"There is no model named {student!r} to be the student. {nearest(str(student), models)}")
+    for role, name in zip(("teacher", "student"), roles, strict=True):
+        if name not in (None, role, *models):
+            raise ConfigError(f"There is no model named {name!r} to be the {role}. {nearest(str(name), models)}")
     for name, given in (loaders or {}).items():
         if not isinstance(given, Iterable):
             raise ConfigError(f"The loader {name!r} must be iterable, got {type(given).__name__}.")
 
 
-def _quality(
-    subject: Subject, walk: Walk, loader: Any, pipeline: InferencePipeline | None, loader_name: str
-) -> dict[str, Any]:
-    """{"quality": {"metric", "value", "higher_is_better", "how"}, "also": {metric: value}}."""
-    sums = walk.qualities.get(subject.name)
-    own = sums.result() if sums is not None and walk.labelled else None
-    also = own.pop("also") if own is not None else {}
-    if pipeline is None:
-        empty = {"metric": None, "value": None, "higher_is_better": True, "how": "not measured: no labels"}
-        return {"quality": own or empty, "also": also}
-    if own is not None:
-        also = {own["metric"]: own["value"], **also}
-    return {"quality": _piped(subject, loader, pipeline, loader_name), "also": also}
-
-
-def _piped(subject: Subject, loader: Any, pipeline: InferencePipeline, name: str) -> dict[str, Any]:
-    kind = type(pipeline).__name__
-    metric = str(getattr(pipeline, "metric", kind))
-    return {
-        "metric": metric,
-        "value": math.nan if subject.module is None else score(pipeline, subject.module, loader, name),
-        "higher_is_better": higher_is_better(pipeline, metric),
-        "how": f"{kind}.run_inference_pipeline on the whole loader {name!r}",
-    }
-
-
-def _qualities(
-    asked: Sequence[Subject], loader: Any, task: Task | None, pipeline: InferencePipeline | None, name: str
-) -> dict[str, dict[str, Any]]:
-    """Each model's headline figure on one loader."""
-    if pipeline is not None:
-        return {subject.name: _piped(subject, loader, pipeline, name) for subject in asked}
-    walk = Walk(asked, task, []).go(loader)
-    if not walk.samples:
-        raise ConfigError(f"The loader {name!r} is empty: 0 batches, so nothing can be measured.")
-    return {subject.name: _quality(subject, walk, loader, None, name)["quality"] for subject in asked}
-
-
-def _robustness(
-    asked: Sequence[Subject],
-    loader: Any,
-    walk: Walk,
-    pipeline: InferencePipeline | None,
-    table: Mapping[str, Corruption],
-    severities: Sequence[int],
-    loader_name: str,
-    notes: list[str],
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Model -> corruption -> severity -> the headline figure."""
-    if table and pipeline is None and not walk.labelled:
-        notes.append("No robustness: without labels there is no quality to lose.")
-        return {}
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, corruption in table.items():
-        for severity in severities:
-            corrupted = Corrupted(loader, name, corruption, severity)
-            for model, quality in _qualities(asked, corrupted, walk.task, pipeline, loader_name).items():
-                found.setdefault(model, {}).setdefault(name, {})[str(severity)] = quality["value"]
-    return found
+def _check_sizes(batch_sizes: Sequence[int], severities: Sequence[int]) -> None:
+    for size in batch_sizes:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ConfigError(f"A batch size must be a whole number of at least 1, got {size!r}.")
+    for severity in severities:
+        if severity not in range(1, 6):
+            raise ConfigError(f"A severity must be a whole number from 1 to 5, got {severity!r}.")
 
 
 def _by_class(walk: Walk, name: str, class_names: Sequence[str] | None) -> dict[str, Any]:
@@ -297,10 +249,10 @@ def _cka(
             continue
         try:
             found[subject.name] = layer_similarity(subject, told, head, layers)
-        except CaptureError as error:
+        except Exception as error:  # a model that only its adapter can call raises whatever it likes
             if layers != "auto":
                 raise
-            notes.append(f"{subject.name}: no CKA of layers. {error}")
+            notes.append(f"{subject.name}: no CKA of layers. {type(error).__name__}: {error}")
     return found
 
 

@@ -97,12 +97,10 @@ class Corrupted:
         severity: 1 to 5.
 
     Raises:
-        ConfigError: while walking, if a batch holds no pictures; or if the severity is none.
+        ConfigError: while walking, if a batch holds no pictures.
     """
 
     def __init__(self, loader: Iterable[Any], name: str, corruption: Corruption, severity: int) -> None:
-        if severity not in range(1, 6):
-            raise ConfigError(f"A severity must be a whole number from 1 to 5, got {severity!r}.")
         self.loader, self.name, self.corruption, self.severity = loader, name, corruption, severity
 
     def __iter__(self) -> Iterator[Any]:

@@ -59,7 +59,7 @@ class Subject:
         """What the model says about a batch of the loader, at temperature 1.
 
         Raises:
-            ModelContractError: if it gives neither logits nor log-probabilities.
+            ModelContractError: if it gives neither logits nor log-probabilities, or the adapter does not understand it.
         """
         content = batch.content if isinstance(batch, TaughtBatch) else batch
         if self.source is not None:

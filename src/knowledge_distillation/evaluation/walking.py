@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from knowledge_distillation.errors import ModelContractError
 from knowledge_distillation.evaluation.calibration import Calibration
 from knowledge_distillation.evaluation.fidelity import Fidelity
 from knowledge_distillation.evaluation.outputs import Rows, label_tensor, rows_of, scores_of
@@ -31,11 +32,13 @@ class Walk:
         subjects: who is asked, at rest.
         task: what the answers are; None finds out from the first batch.
         notes: gets what had to be guessed.
+        tolerant: go on without a model whose outputs cannot be scored, as is right where a pipeline scores it.
     """
 
-    def __init__(self, subjects: Sequence[Subject], task: Task | None, notes: list[str]) -> None:
-        self.subjects, self.notes = subjects, notes
-        self.given_task = task
+    def __init__(
+        self, subjects: Sequence[Subject], task: Task | None, notes: list[str], *, tolerant: bool = False
+    ) -> None:
+        self.subjects, self.notes, self.tolerant = list(subjects), notes, tolerant
         self.task: Task | None = task
         self.samples = self.items = self.labelled = 0
         self.qualities: dict[str, Quality] = {}
@@ -45,7 +48,8 @@ class Walk:
         self.slices: Slices | None = None
         self.worse: Worse | None = None
         self._classes: int | None = None
-        self._device = next((subject.device for subject in subjects), torch.device("cpu"))
+        device = next((subject.device for subject in subjects), torch.device("cpu"))
+        self._device = device if device.type != "mps" else torch.device("cpu")  # which has no float64
         self._full = False
         self._teacher: str | None = None
         self._pair: tuple[str, str] | None = None
@@ -69,11 +73,24 @@ class Walk:
     def go(self, batches: Iterable[Any]) -> Walk:
         """Walk through the batches."""
         for batch in batches:
-            answers = {subject.name: subject.answer(batch) for subject in self.subjects}
+            answers = {subject.name: said for subject in tuple(self.subjects) if (said := self._ask(subject, batch))}
+            if not answers:
+                self.samples += batch_size_of(_content(batch))
+                continue
             if self._classes is None:
                 self._begin(answers)
             self._add(batch, answers)
         return self
+
+    def _ask(self, subject: Subject, batch: Any) -> Signals | None:
+        try:
+            return subject.answer(batch)
+        except ModelContractError as error:
+            if not self.tolerant:
+                raise
+            self.notes.append(f"{subject.name}: scored by the pipeline only. {error}")
+            self.subjects.remove(subject)
+            return None
 
     def _begin(self, answers: Mapping[str, Signals]) -> None:
         labels = label_tensor(list(answers.values()))
@@ -106,7 +123,7 @@ class Walk:
     def _add(self, batch: Any, answers: Mapping[str, Signals]) -> None:
         if self.task is None:
             raise AssertionError("the task is known after the first batch")
-        content = batch.content if isinstance(batch, TaughtBatch) else batch
+        content = _content(batch)
         labels = label_tensor(list(answers.values()))
         first = next(iter(answers.values()))
         size = labels.shape[0] if labels is not None and labels.dim() else _length(first, content)
@@ -118,7 +135,8 @@ class Walk:
                 looked[place] = look_at(content, place, self._show)
             return looked[place]
 
-        reference = self.subjects[0].name if self._pair is None else self._pair[1]
+        first_name = next(iter(answers))
+        reference = self._pair[1] if self._pair is not None and self._pair[1] in answers else first_name
         for rows in rows_of(self.task, answers, device=self._device, classes=self._classes):
             if reference in rows.scores:
                 self.items += len(rows.sample)
@@ -174,6 +192,10 @@ class Walk:
                 start=self.samples,
                 look=look,
             )
+
+
+def _content(batch: Any) -> Any:
+    return batch.content if isinstance(batch, TaughtBatch) else batch
 
 
 def _length(said: Signals, content: Any) -> int:
