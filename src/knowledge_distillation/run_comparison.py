@@ -67,7 +67,7 @@ def compare_run(
     progress: Callable[[str], None] | None,
 ) -> Comparison:
     """Compare a run with its control; arguments, errors and what is written as of `Run.compare`."""
-    chosen, name, others = _checked_seeds(seeds, plan.seed), _checked_metric(plan, metric), _checked_arms(arms)
+    chosen, name, others = _checked_seeds(seeds, plan.seed), _checked_metric(plan, metric), checked_arms(arms)
     if equal not in ("both", "steps"):
         raise ConfigError(f"equal must be 'both' (equal steps and equal time) or 'steps', got {equal!r}.")
     _check_plan(plan)
@@ -189,7 +189,12 @@ def _checked_metric(plan: TrainingPlan, metric: str | None) -> str:
     return metric or names[0]
 
 
-def _checked_arms(arms: Any) -> list[str]:
+def checked_arms(arms: Any) -> list[str]:
+    """The arms besides the control, each once.
+
+    Raises:
+        ConfigError: if one is neither "labels", "label_smoothing", nor an objective or loss by name.
+    """
     if isinstance(arms, str) or not isinstance(arms, Sequence):
         raise ConfigError(f"arms must be a sequence of names, such as ('labels', 'label_smoothing'); got {arms!r}.")
     known = [CONTROL, SMOOTHED, *PRESETS, *catalogue()]
@@ -199,7 +204,17 @@ def _checked_arms(arms: Any) -> list[str]:
     return [arm for arm in dict.fromkeys(arms) if arm != CONTROL]
 
 
+def check_learns(objective: Any) -> None:
+    """Raise ConfigError if no term of the objective learns from a teacher: there is nothing to compare then."""
+    if not as_objective(copy.deepcopy(objective)).learns_from_teacher:
+        raise ConfigError(
+            "Nothing in this run's objective learns from a teacher, so both arms would be the same training. Compare a "
+            "run that was distilled, such as with objective='kd'."
+        )
+
+
 def _check_plan(plan: TrainingPlan) -> None:
+    check_learns(plan.objective)
     if isinstance(plan.train_loader, Iterator):
         raise ConfigError(
             "The train loader can be walked only once, so no second arm can see its batches. Pass a DataLoader."

@@ -41,18 +41,27 @@ def run(options: argparse.Namespace) -> None:
     from knowledge_distillation.errors import ConfigError
     from knowledge_distillation.recipes.reading import read_recipe
     from knowledge_distillation.recipes.running import own_names, run_recipe
+    from knowledge_distillation.run_comparison import check_learns, checked_arms
 
     recipe = read_recipe(options.recipe, options.set)
     if options.seeds < 2:
         raise ConfigError(f"--seeds must be at least 2, got {options.seeds}: one pair cannot tell a gain from luck.")
-    if recipe.teacher is None:
+    method = (recipe.method or {}).get("name", "distill")
+    if recipe.teacher is None and method != "mutual":
         raise ConfigError("The recipe has no teacher section, so both arms would be the same training.")
+    if method == "data_free":
+        raise ConfigError(
+            "The method 'data_free' makes its images with the teacher while the student learns: without the teacher "
+            "there is no training to compare with."
+        )
+    check_learns(recipe.objective)
+    arms = checked_arms([arm.strip() for arm in options.arms.split(",") if arm.strip()])
     quiet_lightning()
     notes = Console(stderr=True)
     trained = run_recipe(recipe, directory=options.directory, own=own_names(options.module) if options.module else {})
     found = trained.compare(
         options.seeds,
-        arms=[arm.strip() for arm in options.arms.split(",") if arm.strip()],
+        arms=arms,
         equal=options.equal,
         metric=options.metric,
         progress=lambda line: notes.print(line, markup=False, highlight=False),

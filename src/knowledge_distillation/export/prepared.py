@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from knowledge_distillation.capture.paths import unwrap
 from knowledge_distillation.errors import ExportError
-from knowledge_distillation.export.qat import baked
+from knowledge_distillation.export.qat import RoundedInput, baked
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -45,7 +45,7 @@ def prepared(student: nn.Module, dtype: torch.dtype | None) -> tuple[nn.Module, 
     config = getattr(twin, "config", None)
     if getattr(config, "use_cache", False) is True:
         config.use_cache = False  # type: ignore[union-attr]  # key-value caches are no tensors
-    return (twin if dtype is None else _in_dtype(twin, dtype)), dropped
+    return (twin if dtype is None else twin.to(dtype)), dropped
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -64,18 +64,12 @@ def floating_dtype(model: nn.Module) -> torch.dtype:
     return next((entry.dtype for entry in model.parameters() if entry.is_floating_point()), torch.float32)
 
 
-def _in_dtype(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Floating parameters and buffers cast; a module's own `to` may refuse, as quantised Hugging Face models do."""
-    return model.to(dtype)
-
-
 def _without_hooks(module: nn.Module) -> int:
     dropped = 0
     for name in HOOKS:
         hooks: dict[int, Any] = getattr(module, name, {})
         for key in [key for key, hook in hooks.items() if not _of_torch(hook)]:
-            del hooks[key]
-            dropped += 1
+            dropped += not isinstance(hooks.pop(key), RoundedInput)  # the file rounds inputs itself
     return dropped
 
 

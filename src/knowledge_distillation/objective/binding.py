@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from knowledge_distillation import projectors
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses import HingeRanking, LogisticRanking, Loss, TopK, TopKKL, TopKTVD, catalogue
+from knowledge_distillation.losses.facts import Facts
 from knowledge_distillation.objective.parts import PARTS
 from knowledge_distillation.objective.schedules import Schedule
 from knowledge_distillation.objective.term import ALL, OWN, SignalName, Term, Unbuilt, missing, named_loss
@@ -164,7 +165,7 @@ def bind(name: str, term: Term) -> BoundTerm:
         needs=needs,
         takes=facts.takes if facts else (),
         takes_mask=isinstance(loss, (Loss, Unbuilt)),
-        uses_teacher=not is_own and (facts is None or facts.uses_teacher or takes_taught_labels),
+        uses_teacher=not is_own and (_looks_at_teacher(loss, facts) or takes_taught_labels),
         is_monitor=term.is_monitor,
         is_own=is_own,
         takes_taught_labels=takes_taught_labels,
@@ -189,6 +190,11 @@ def _check_changes(name: str, term: Term, loss: Any) -> None:
                 f"Term {name!r} changes {setting!r}, and its loss has no such setting: it would change nothing. "
                 f"{nearest(setting, settings)}"
             )
+
+
+def _looks_at_teacher(loss: Any, facts: Facts | None) -> bool:
+    """What the facts of a `Loss` say; of any other callable its own `uses_teacher`, else that it does."""
+    return bool(getattr(loss, "uses_teacher", True)) if facts is None else facts.uses_teacher
 
 
 def missing_own(bound: BoundTerm, student: Signals, others: Sequence[str] = ()) -> ConfigError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from lightning.pytorch import Callback
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import nn
@@ -43,6 +44,8 @@ def run_recipe(
     directory: str | Path | None = None,
     resume: str | None = None,
     own: Mapping[str, Any] | None = None,
+    teachers: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train a student as the recipe says.
 
@@ -51,6 +54,9 @@ def run_recipe(
         directory: where to write; wins over the recipe's own.
         resume: "auto" or a checkpoint's path.
         own: the user's models and data sets by name; see `own_names`.
+        teachers: where a teacher that the recipe trains is kept and found again, so that several runs share it;
+            default: the run's own directory.
+        callbacks: Lightning callbacks for the student's training.
 
     Raises:
         ConfigError: if a name or a setting is wrong.
@@ -65,9 +71,13 @@ def run_recipe(
         open_directory(home, None)
     teacher = None
     if recipe.teacher is not None:
-        teacher = _any_teacher(recipe, student, data, extra, home, resume)
+        place, again = (home, resume) if teachers is None else (Path(teachers), "auto")
+        teacher = _any_teacher(recipe, student, data, extra, place, again)
         if recipe.cache is not None:
             teacher = cached(recipe, teacher, data.train)
+    arguments = {"objective": recipe.objective, "directory": home, "resume": resume, **_arguments(training)}
+    if callbacks:
+        arguments["trainer"] = {**arguments["trainer"], "callbacks": list(callbacks)}
     run = run_method(
         Job(
             recipe=recipe,
@@ -75,7 +85,7 @@ def run_recipe(
             student=student,
             data=data,
             make=partial(_model, data=data, extra=extra),
-            arguments={"objective": recipe.objective, "directory": home, "resume": resume, **_arguments(training)},
+            arguments=arguments,
         )
     )
     sections = ("description", "method", "teacher", "cache", "student", "data", "objective", "training")

@@ -19,8 +19,8 @@ OF_SIDE = {
     "encoder": ("encoder_layers", "num_encoder_layers"),
     "decoder": ("decoder_layers", "num_decoder_layers"),
 }
-PASSING = ("training", "gradient_checkpointing", "layerdrop")
-"""Attributes that say nothing about what a layer computes."""
+PASSING = ("training", "gradient_checkpointing", "layerdrop", "drop_prob")
+"""Attributes that say nothing about what a layer computes in eval mode."""
 
 
 def counted_by(modules: Mapping[str, nn.Module], path: str, total: int, kept: Sequence[int], set_to: Set) -> None:
@@ -104,7 +104,7 @@ def _around(modules: Mapping[str, nn.Module], path: str) -> Iterator[Any]:
 
 
 def _side(modules: Mapping[str, nn.Module], path: str) -> str:
-    """Whether a list belongs to an encoder or a decoder, by the nearest module around it whose name or class says so."""
+    """Whether a list belongs to an encoder or a decoder, by the nearest module around it that says so."""
     names = path.split(".")
     for depth in range(len(names), -1, -1):
         place = ".".join(names[:depth])

@@ -113,7 +113,7 @@ def _hand_on(done: Cut, container: LayerList, before: Sequence[str], after: Sequ
     first, heir = container._modules[before[0]], container._modules[after[0]]
     if first is None or heir is None or first is heir:
         return
-    owners = {path: module for path, module in heir.named_modules()}
+    owners = dict(heir.named_modules())
     for path, module in list(first.named_modules()):
         for name, flag in SHARED_BY_FIRST.items():
             if name in module._modules and path in owners and name not in owners[path]._modules:

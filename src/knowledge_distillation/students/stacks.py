@@ -25,9 +25,7 @@ class Slot:
     @property
     def module(self) -> nn.Module:
         """The layer that stands there."""
-        module = self.container._modules[self.key]
-        assert module is not None
-        return module
+        return self.container.get_submodule(self.key)
 
     @property
     def name(self) -> str:
@@ -85,7 +83,7 @@ def find_stack(model: nn.Module, path: str | Sequence[str] | None = None) -> Sta
     lists = _lists(model)
     if path is not None:
         return _named([path] if isinstance(path, str) else list(path), lists)
-    stacks = [stack for stack in _stacks(lists) if stack.free]
+    stacks = [stack for stack in _stacks(lists) if stack.free and len(stack.layers) > 1]
     outer = [stack for stack in stacks if not any(_lies_inside(stack, other) for other in stacks)]
     if not outer:
         raise ConfigError(
@@ -167,14 +165,14 @@ def _fixed(run: Sequence[Slot]) -> Iterator[int]:
             yield number
         elif number == 0:
             # Equal shapes where both have a parameter: it takes in what the next layer takes in.
-            if len(run) > 1 and any(shapes[1].get(name, shape) != shape for name, shape in shapes[0].items()):
+            after = shapes[min(1, len(run) - 1)]
+            both = [name for name in shapes[0] if name in after]
+            if shapes[0] and (not both or any(shapes[0][name] != after[name] for name in both)):
                 yield number
         else:
             # The last parameter that both have belongs to the output: this layer takes in what it gives out.
             common = [name for name in shapes[number] if name in shapes[number - 1]]
-            if shapes[number] and (
-                not common or shapes[number][common[-1]][:1] != shapes[number - 1][common[-1]][:1]
-            ):
+            if shapes[number] and (not common or shapes[number][common[-1]][:1] != shapes[number - 1][common[-1]][:1]):
                 yield number
 
 
