@@ -93,10 +93,10 @@ def export(
     facts = Card.checked(card or {})
     target = _free(Path(directory))
     reads = adapter_pair(adapter)[0]
-    batches, whole = _batches(unwrap(model), example, loader, reads)
-    example = batches[0] if example is None else by_name(unwrap(model), example, reads)
     notes: list[str] = []
     with undisturbed(model):
+        batches, whole = _batches(unwrap(model), example, loader, reads)
+        example = batches[0] if example is None else by_name(unwrap(model), example, reads)
         student = _copied(model, None if chosen.keeps_dtype else torch.float32, example, reads, notes)
         ranges = _calibrating(student, whole if calibration is None else calibration, reads, form)
         job = _job(student, dynamic, quantisation, opset, notes, ranges)
