@@ -10,8 +10,10 @@ from collections.abc import Sequence
 COMMANDS = {
     "demo": "teach a small model real digits and see what the teacher was worth",
     "train": "train a student as a recipe says",
+    "compare": "train the same student without the teacher too: did distillation help?",
     "cache": "keep a teacher's answers on the disk; inspect or verify what is kept",
     "capture": "show the layers of a model that a recipe can name, with the shapes they give",
+    "report": "measure a run and write all that is known of it on one page",
     "list": "show losses, recipes, optimizers, schedules, models, data sets",
 }
 
