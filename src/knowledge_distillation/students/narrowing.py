@@ -225,10 +225,14 @@ def _count_anew(
     for shape, layer in zip(before, roots, strict=True):
         if layer not in projections and shape[0] != layer.weight.shape[0]:
             widths.setdefault(shape[0], set()).add(layer.weight.shape[0])
-    for name in INNER_WIDTHS:
-        new = widths.get(getattr(config, name, None) or 0, set())
+    said = {name: widths.get(getattr(config, name, None) or 0, set()) for name in INNER_WIDTHS}
+    for name, new in said.items():
         if len(new) == 1:
+            before_it = getattr(config, name)
             setattr(config, name, next(iter(new)))
+            for module in student.modules():
+                if vars(module).get(name) == before_it:
+                    setattr(module, name, next(iter(new)))
     counts = {vars(attention.module).get(name) for attention in heads for name in HEADS_OF_CONFIG}
     left = counts - {None}
     if len(left) == 1 and getattr(config, "head_dim", None):
@@ -246,7 +250,7 @@ def _first_line(error: Exception) -> str:
 
 def _torch_pruning() -> Any:
     try:
-        import torch_pruning
+        import torch_pruning  # type: ignore[import-untyped,unused-ignore]
     except ImportError as error:
         raise MissingExtraError(
             "Narrower students need torch-pruning: pip install 'knowledge-distillation-toolkit[prune]'"
