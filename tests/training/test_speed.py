@@ -315,7 +315,7 @@ def test_two_processes_choose_as_one(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
