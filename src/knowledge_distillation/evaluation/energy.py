@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,7 @@ def measure_energy(
             "Energy estimates need codecarbon, which is not installed. Run: pip install "
             "'knowledge-distillation-toolkit[energy]', or leave out energy=True."
         ) from error
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # its own argument comes too late for its first lines
     tracker = OfflineEmissionsTracker(
         country_iso_code=country,
         save_to_file=False,
