@@ -17,6 +17,7 @@ from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError, DistillationError
 from knowledge_distillation.recipes.reading import Recipe, read_recipe
 from knowledge_distillation.recipes.sources import make_teacher
+from knowledge_distillation.recipes.students import FROM_TEACHER, check_student, made_from
 from knowledge_distillation.teachers import Teacher
 
 SWEEP, TRIALS = "sweep.json", "trials"
@@ -76,7 +77,8 @@ def rebuilt(run_directory: str | Path, own: Mapping[str, Any] | None = None) -> 
             raise ConfigError(
                 f"The data set {recipe.data['name']!r} must return a domains.data.Data, got {type(data).__name__}."
             )
-        student = _filled(recipe.student, home / "student.safetensors", "student", data, own or {})
+        untrained = _student(recipe, data, own or {})
+        student = _filled(untrained, recipe.student, home / "student.safetensors", "student")
     return student, data, recipe
 
 
@@ -96,7 +98,8 @@ def rebuilt_run(run_directory: str | Path, own: Mapping[str, Any] | None = None)
         except DistillationError as error:
             notes.append(f"The teacher was not measured: {error}")
         if (home / "control.safetensors").is_file():
-            control = _filled(recipe.student, home / "control.safetensors", "control", data, extra)
+            untrained = _student(recipe, data, extra)
+            control = _filled(untrained, recipe.student, home / "control.safetensors", "control")
     return Rebuilt(student, data, recipe, teacher, control, tuple(notes))
 
 
@@ -113,14 +116,14 @@ def _teacher(
         trained, named = home / place / "student.safetensors", spec.get("weights")
         if "train" not in spec and named is None:
             raise ConfigError(f"{spec['name']} had no weights, and an untrained model is not kept.")
-        plain = {key: value for key, value in spec.items() if key != "train"}
-        return _filled(plain, trained if "train" in spec else Path(str(named)), "teacher", data, extra)
+        weights = trained if "train" in spec else Path(str(named))
+        return _filled(build_model(spec["name"], data.facts, _settings(spec), extra), spec, weights, "teacher")
 
     return make_teacher(recipe, recipe.teacher, student, one, extra)
 
 
 def _teachers_home(home: Path, recipe: Recipe) -> Path:
-    """Where a teacher lies that the recipe trained: in the run, with its cache, or in the sweep of which it is a trial."""
+    """Where a teacher lies that the recipe trained: in the run, with its cache, or in the sweep of the run."""
     if recipe.cache is not None:
         return Path(recipe.cache["directory"])
     sweep = home.resolve().parent.parent
@@ -128,13 +131,21 @@ def _teachers_home(home: Path, recipe: Recipe) -> Path:
     return sweep if shares and not any(home.glob("teacher*")) else home
 
 
-def _filled(spec: Mapping[str, Any], weights: Path, role: str, data: Data, extra: Mapping[str, Any]) -> nn.Module:
-    """A model with its weights, in eval mode.
+def _student(recipe: Recipe, data: Data, extra: Mapping[str, Any]) -> nn.Module:
+    """The untrained student; one that was made from its teacher is made from an untrained one, for its shapes."""
+    if recipe.student["name"] != FROM_TEACHER:
+        return build_model(recipe.student["name"], data.facts, _settings(recipe.student), extra)
+    check_student(recipe)
+    teacher = recipe.teacher or {}
+    return made_from(recipe.student, build_model(teacher["name"], data.facts, _settings(teacher), extra), data)
+
+
+def _filled(model: nn.Module, spec: Mapping[str, Any], weights: Path, role: str) -> nn.Module:
+    """The model with its weights, in eval mode.
 
     Raises:
         CheckpointError: if they are missing or do not fit.
     """
-    model = build_model(spec["name"], data.facts, _settings(spec), extra)
     try:
         load_model(model, str(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -163,4 +174,4 @@ def _recipe(file: Path) -> Recipe:
 
 
 def _settings(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key not in ("name", "weights")}
+    return {key: value for key, value in section.items() if key not in ("name", "weights", "train")}

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from knowledge_distillation.recipes.caching import cache_directory, cached, writ
 from knowledge_distillation.recipes.methods import Job, check_method, run_method
 from knowledge_distillation.recipes.reading import SEVERAL, TRAINER_KEYS, Recipe
 from knowledge_distillation.recipes.sources import make_teacher
+from knowledge_distillation.recipes.students import FROM_TEACHER, check_student, chosen_student, made_from
 from knowledge_distillation.run import Run, distill
 from knowledge_distillation.teachers import Teacher
 from knowledge_distillation.teachers.cache.writing import Progress
@@ -73,8 +75,12 @@ def run_recipe(
     if recipe.teacher is not None:
         place, again = (home, resume) if teachers is None else (Path(teachers), "auto")
         teacher = _any_teacher(recipe, student, data, extra, place, again)
-        if recipe.cache is not None:
-            teacher = cached(recipe, teacher, data.train)
+    make = partial(_model, data=data, extra=extra, teacher=teacher)
+    if student is None:
+        recipe = replace(recipe, student=chosen_student(recipe.student, teacher, data))
+        student = make(recipe.student)
+    if recipe.cache is not None and teacher is not None:
+        teacher = cached(recipe, teacher, data.train)
     arguments = {"objective": recipe.objective, "directory": home, "resume": resume, **_arguments(training)}
     if callbacks:
         arguments["trainer"] = {**arguments["trainer"], "callbacks": list(callbacks)}
@@ -84,7 +90,7 @@ def run_recipe(
             teacher=teacher,
             student=student,
             data=data,
-            make=partial(_model, data=data, extra=extra),
+            make=make,
             arguments=arguments,
         )
     )
@@ -139,9 +145,13 @@ def own_names(file: str | Path) -> dict[str, Any]:
     return {name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
 
 
-def _begin(recipe: Recipe, extra: Mapping[str, Any]) -> tuple[Data, nn.Module]:
-    """Check what can be checked before anything is trained; then the data and the untrained student."""
+def _begin(recipe: Recipe, extra: Mapping[str, Any]) -> tuple[Data, nn.Module | None]:
+    """Check what can be checked before anything is trained; then the data and the untrained student.
+
+    The student is None where it will be made from the teacher.
+    """
     check_method(recipe)
+    check_student(recipe)
     as_objective(recipe.objective)
     for plan in (recipe.training, *_plans(recipe.teacher or {})):
         check_optimizer(plan.get("optimizer", "adamw"))
@@ -149,11 +159,11 @@ def _begin(recipe: Recipe, extra: Mapping[str, Any]) -> tuple[Data, nn.Module]:
         check_speed(plan.get("speed", "off"))
     data = _data(recipe.data, extra)
     torch.manual_seed(recipe.training.get("seed", 0))
-    return data, _model(recipe.student, data, extra)
+    return data, None if recipe.student["name"] == FROM_TEACHER else _model(recipe.student, data, extra)
 
 
 def _any_teacher(
-    recipe: Recipe, student: nn.Module, data: Data, extra: Mapping[str, Any], home: Path, resume: str | None
+    recipe: Recipe, student: nn.Module | None, data: Data, extra: Mapping[str, Any], home: Path, resume: str | None
 ) -> Teacher | nn.Module:
     if recipe.teacher is None:  # check_recipe asks for one where there is a cache
         raise AssertionError("a recipe without a teacher has none to make")
@@ -207,9 +217,14 @@ def _teacher(
     return teacher
 
 
-def _model(spec: Mapping[str, Any], data: Data, extra: Mapping[str, Any]) -> nn.Module:
+def _model(
+    spec: Mapping[str, Any], data: Data, extra: Mapping[str, Any], teacher: Teacher | nn.Module | None = None
+) -> nn.Module:
     settings = {key: value for key, value in spec.items() if key not in ("name", "weights")}
-    model = build_model(spec["name"], data.facts, settings, extra)
+    if spec["name"] == FROM_TEACHER:
+        model = made_from(spec, teacher, data)
+    else:
+        model = build_model(spec["name"], data.facts, settings, extra)
     weights = spec.get("weights")
     if weights is not None:
         try:

@@ -83,11 +83,13 @@ def _torchvision(model: str, classes: int | None, channels: int | None, settings
 def _transformers(model: str, classes: int | None, channels: int | None, settings: dict[str, Any]) -> nn.Module:
     transformers = _library("transformers", "text")
     kind: Any = getattr(transformers, model, None)
-    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel) and kind.config_class):
+    base = transformers.PreTrainedModel
+    if not (isinstance(kind, type) and issubclass(kind, base) and getattr(kind, "config_class", None)):
         known = [name for name in dir(transformers) if name.endswith(("Model", "LM", "Classification", "CTC"))]
         raise ConfigError(f"Transformers has no model class {model!r}. {nearest(model, known)}")
     given = {"num_labels": classes} if classes is not None and "Classification" in model else {}
-    made: nn.Module = kind(kind.config_class(**{**given, **settings}))
+    configuration = kind.config_class(**{**given, **settings})  # type: ignore[attr-defined]
+    made: nn.Module = kind(configuration)
     return made
 
 
