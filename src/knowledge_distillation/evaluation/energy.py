@@ -43,15 +43,15 @@ def measure_energy(
         allow_multiple_runs=True,
     )
     calls = 0
+    tracker.start()  # looks for sensors, which takes seconds
     started = time.perf_counter()
-    tracker.start()
     try:
         while calls == 0 or time.perf_counter() - started < seconds:
             call()
             calls += 1
+        spent = time.perf_counter() - started
     finally:
         emissions = tracker.stop()
-    spent = time.perf_counter() - started
     kwh = float(tracker.final_emissions_data.energy_consumed)
     return {
         "joules_per_item": kwh * 3.6e6 / (calls * items),
