@@ -104,7 +104,9 @@ def weights_of(recipe: dict[str, Any], order: list[int]) -> dict[str, Any]:
     return {**recipe, "teacher": teacher}
 
 
-def other_rendering(asked: m.Render, learnt: m.Render = m.plain, colour: bool = False, **changes: Any) -> dict[str, Any]:
+def other_rendering(
+    asked: m.Render, learnt: m.Render = m.plain, colour: bool = False, **changes: Any
+) -> dict[str, Any]:
     """A teacher that learnt one rendering and is asked about another; the student takes the other."""
     recipe = m.picture_recipe(render=m.coloured if colour else m.plain)
     make = m.coloured_cnn if colour else m.Cnn

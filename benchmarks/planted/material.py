@@ -88,9 +88,7 @@ def _learnt_pictures(make: Callable[[], nn.Module], render: Render, epochs: int)
     return learnt(make, TensorDataset(render(images), truth), epochs=epochs)
 
 
-def picture_teacher(
-    make: Callable[[], nn.Module] = Cnn, render: Render = plain, epochs: int = 6
-) -> nn.Module:
+def picture_teacher(make: Callable[[], nn.Module] = Cnn, render: Render = plain, epochs: int = 6) -> nn.Module:
     """A copy of a network that has learnt the digits in one rendering."""
     return copy.deepcopy(_learnt_pictures(make, render, epochs))
 
@@ -411,5 +409,3 @@ def value_recipe(**changes: Any) -> dict[str, Any]:
         "pipeline": MeanSquaredError(),
     }
     return {**recipe, **changes}
-
-

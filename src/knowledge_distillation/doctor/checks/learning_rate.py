@@ -14,7 +14,8 @@ from knowledge_distillation.capture.reader import Reader
 from knowledge_distillation.doctor.asking import device_of
 from knowledge_distillation.doctor.finding import Finding
 from knowledge_distillation.doctor.loaders import CannotTell, first_items
-from knowledge_distillation.doctor.patient import FULL_ITEMS, Patient
+from knowledge_distillation.doctor.patient import Patient
+from knowledge_distillation.doctor.samples import FULL_ITEMS
 from knowledge_distillation.errors import DistillationError
 from knowledge_distillation.objective import Objective
 from knowledge_distillation.signals import Signals

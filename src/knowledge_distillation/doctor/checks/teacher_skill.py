@@ -67,7 +67,7 @@ def _of_values(patient: Patient, where: str, taught: Tensor | None, truth: Tenso
     truth = truth.float().flatten().cpu()
     guess = float((truth - truth.mean()).square().mean())
     error = float((taught.float().flatten().cpu() - truth).square().mean())
-    if set(truth.unique().tolist()) <= {0.0, 1.0}:
+    if set(torch.unique(truth).tolist()) <= {0.0, 1.0}:
         raise CannotTell("the labels are independent yes-or-no answers")
     if error >= guess:
         yield Finding(
@@ -92,7 +92,7 @@ def _of_values(patient: Patient, where: str, taught: Tensor | None, truth: Tenso
 
 def _beats_classes(answers: Answers) -> bool:
     """Whether the mean of the classes' recalls is above chance, as it is for a good model of uneven classes."""
-    present = answers.labels.unique()
+    present = torch.unique(answers.labels)
     recalls = torch.stack([answers.right[answers.labels == category].float().mean() for category in present])
     chance = 1 / len(present)
     return len(present) > 1 and float(recalls.mean()) > chance + 3 * answers.error(chance)
