@@ -56,8 +56,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise CacheError(f"{path} is damaged: {error}. Copy it again, or write the cache anew.") from None
     if content.get("format") != FORMAT:
         raise CacheError(
-            f"The cache {directory} has format {content.get('format')!r} and this version reads {FORMAT}: its numbers "
-            "would be misread. Use the version that wrote it, or write the cache anew."
+            f"{path} is of format {content.get('format')!r} and this version reads {FORMAT}: the cache's numbers would "
+            "be misread. Use the version that wrote it, or write the cache anew."
         )
     if written != _text(content).encode():
         raise CacheError(f"{path} was changed after it was written: its digest is another. Write the cache anew.")
