@@ -30,8 +30,8 @@ def _same_draws() -> None:
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
     """Levels and handlers that a test sets, as commands and benchmarks do, decide nothing in later tests."""
-    known = [logging.root, *(one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
-    before = [(logger, logger.level, list(logger.handlers)) for logger in known]
+    known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    before = [(logger, logger.level, list(logger.handlers)) for logger in [logging.root, *known]]
     yield
     for logger, level, handlers in before:
         if logger.level != level:
