@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Callback
 from safetensors import SafetensorError
 from safetensors.torch import load_model
@@ -24,7 +23,7 @@ from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.caching import cache_directory, cached, write_recipe_cache
 from knowledge_distillation.recipes.methods import Job, check_method, run_method
-from knowledge_distillation.recipes.reading import SEVERAL, TRAINER_KEYS, Recipe
+from knowledge_distillation.recipes.reading import SEVERAL, TRAINER_KEYS, Recipe, as_yaml
 from knowledge_distillation.recipes.sources import make_teacher
 from knowledge_distillation.recipes.students import FROM_TEACHER, check_student, chosen_student, made_from
 from knowledge_distillation.run import Run, distill
@@ -99,8 +98,18 @@ def run_recipe(
         name: getattr(recipe, name) for name in sections if name not in ("method", "cache") or getattr(recipe, name)
     }
     if run.module.trainer.is_global_zero:
-        (home / "recipe.yaml").write_text(yaml.safe_dump(resolved, sort_keys=False), encoding="utf-8")
+        (home / "recipe.yaml").write_text(as_yaml(resolved), encoding="utf-8")
     return run
+
+
+def check_builds(recipe: Recipe, own: Mapping[str, Any] | None = None) -> Data:
+    """Make what can be made without training, and throw it away but for the data, which is returned.
+
+    Raises:
+        ConfigError: if a name or a setting is wrong.
+    """
+    with torch.random.fork_rng(devices=[]):
+        return _begin(recipe, own or {})[0]
 
 
 def cache_recipe(
