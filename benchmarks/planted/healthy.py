@@ -176,6 +176,7 @@ HEALTHY = (
     Case("language, GPT-2", lambda folder: m.language_recipe(
         teacher=m.language_teacher(m.gpt2, 10), student=m.gpt2(16, 1))),
     Case("language, own shifted loss", shifts_itself),
+    Case("frames with padding", lambda folder: m.frame_recipe()),
     Case("values", lambda folder: m.value_recipe()),
 )  # fmt: skip
 
