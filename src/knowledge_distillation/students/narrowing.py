@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -67,7 +68,10 @@ def narrow(
     for with_heads in attempts:
         student = copy.deepcopy(source)
         try:
-            _prune(student, example, ratio, ignored, with_heads)
+            with warnings.catch_warnings():
+                # such parameters lie on the width that blocks hand on, which stays
+                warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+                _prune(student, example, ratio, ignored, with_heads)
             _check(source, student, example)
         except (ConfigError, MissingExtraError):
             raise
@@ -92,6 +96,9 @@ def _prune(
     student: nn.Module, example: Any, ratio: float | Mapping[str, float], ignored: Sequence[str], with_heads: bool
 ) -> None:
     pruning = _torch_pruning()
+    modes = {module: module.training for module in student.modules()}
+    trained = {name: value.requires_grad for name, value in student.named_parameters()}
+    student.requires_grad_(True)  # layers are followed along the graph of gradients
     keep = _matching(student, ignored)
     found = list(attentions(student))
     heads = [attention for attention in found if with_heads and attention.heads > 1]
@@ -105,8 +112,6 @@ def _prune(
     shares = {} if isinstance(ratio, (int, float)) else {
         layer: 1 - share for path, share in ratio.items() for layer in _matching(student, [path])
     }  # fmt: skip
-    modes = {module: module.training for module in student.modules()}
-    trained = {name: value.requires_grad for name, value in student.named_parameters()}
     before = [layer.weight.shape for layer in roots]
     share = 1 - ratio if isinstance(ratio, (int, float)) else 0.0
     pruner = pruning.pruner.BasePruner(
