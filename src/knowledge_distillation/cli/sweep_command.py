@@ -47,18 +47,17 @@ def run(options: argparse.Namespace) -> None:
     optuna = load_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     notes = Console(stderr=True)
-    with warnings.catch_warnings():
-        found = sweep_recipe(
-            recipe,
-            options.over,
-            trials=options.trials,
-            seed=options.seed,
-            metric=options.metric,
-            directory=options.directory,
-            resume=options.resume,
-            own=own_names(options.module) if options.module else {},
-            progress=lambda line: notes.print(line, markup=False, highlight=False, soft_wrap=True),
-        )
+    found = sweep_recipe(
+        recipe,
+        options.over,
+        trials=options.trials,
+        seed=options.seed,
+        metric=options.metric,
+        directory=options.directory,
+        resume=options.resume,
+        own=own_names(options.module) if options.module else {},
+        progress=lambda line: notes.print(line, markup=False, highlight=False, soft_wrap=True),
+    )
     if options.json:
         print(json.dumps(found.as_dict()))
         return
