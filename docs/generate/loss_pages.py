@@ -208,8 +208,7 @@ def _arxiv(paper: Paper) -> str:
 
 
 def _recipe(line: str, notes: tuple[str, ...]) -> str:
-    parts = [f"In a recipe:\n\n```yaml\n{line}\n```"] if line else []
-    return "\n\n".join([*parts, *notes])
+    return "\n\n".join([f"In a recipe:\n\n```yaml\n{line}\n```", *notes])
 
 
 def _sentence(text: str) -> str:
