@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from benchmarks.planted import material as m
@@ -33,7 +33,7 @@ class Padded(Dataset[Any]):
         return 600
 
     def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
-        tokens, topic = m.texts()[place]
+        tokens, _ = m.texts()[place]
         ids = torch.zeros(m.LENGTH, dtype=torch.int64)
         ids[: len(tokens)] = torch.tensor(tokens)
         return ids, ids % 3
@@ -166,17 +166,6 @@ def plain_subset(name: str, count: int, size: int, **settings: Any) -> dict[str,
     return m.picture_recipe(
         val_loaders={name: DataLoader(TensorDataset(test[:count], truth[:count]), size, **settings)}
     )
-
-
-class Rows(nn.Module):
-    """Reads a text without its mask: padding is content to it."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        return self.inner(input_ids)
 
 
 FAULTS_OF_DATA = (

@@ -101,7 +101,7 @@ FAULTS_OF_PLANS = (
         "half_precision"),
     Case("float16 overflows inside the student", lambda folder: half(student=Summed(width=4)), "half_precision"),
     Case("float16 near its end, texts", lambda folder: m.text_recipe(
-        trainer={"precision": "16-true"}, teacher=loud(m.text_recipe()["teacher"], 3000.0)), "half_precision"),
+        trainer={"precision": "16-true"}, teacher=loud(m.text_recipe()["teacher"], 6000.0)), "half_precision"),
     Case("learning rate 1000 times too large", lambda folder: m.picture_recipe(
         optimizer="sgd_momentum", learning_rate=100.0), "learning_rate"),
     Case("learning rate of a larger batch, Adam", lambda folder: m.text_recipe(learning_rate=3.0), "learning_rate"),

@@ -14,6 +14,8 @@ from knowledge_distillation.doctor.loaders import CannotTell
 from knowledge_distillation.doctor.patient import Patient
 
 FEWEST = 24
+BARELY = 0.1
+"""Of the way from chance to certainty; an untrained network comes so far by luck."""
 HARM = "The student would learn to be wrong in the same way; without a teacher it would do better."
 
 
@@ -35,6 +37,15 @@ def teacher_skill(patient: Patient) -> Iterator[Finding]:
             "error" if len(answers) >= 100 else "warning",
             "The teacher is no better than chance on this data.",
             f"Teacher: {told}; the commonest class alone reaches {answers.majority:.3f}.",
+            HARM,
+            "Load the teacher's weights, look at the preprocessing that it expects, and at the order of its classes.",
+        )
+        return
+    if answers.accuracy < chance + BARELY * (1 - chance):
+        yield Finding(
+            "warning",
+            "The teacher is hardly better than chance on this data.",
+            f"Teacher: {told}; chance is {chance:.3f}.",
             HARM,
             "Load the teacher's weights, look at the preprocessing that it expects, and at the order of its classes.",
         )
