@@ -103,6 +103,16 @@ def test_index_holds_every_loss() -> None:
     assert all(f"[`{name}`]({name}.md)" in PAGES["index.md"] for name in catalogue())
 
 
+def test_the_promise_of_precision_is_stated() -> None:
+    """A law that speaks of a table which no page shows promises nothing."""
+    table = PAGES["index.md"].partition("## Precision")[2]
+    assert re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \|$", table, flags=re.M) == [
+        ("float32", "1e-05", "1e-04"),
+        ("float16", "1e-04", "2e-03"),
+        ("bfloat16", "1e-04", "1e-02"),
+    ]
+
+
 def test_choose_page_holds_every_loss() -> None:
     """A loss that no situation leads to is never chosen; a name that is no loss leads nowhere."""
     assert choosing.faults((ROOT / "docs" / "choose.md").read_text(encoding="utf-8")) == []
