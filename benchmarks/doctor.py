@@ -8,6 +8,7 @@ or error about a healthy training, shipped recipes among them. The quick form is
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.planted import FAULTS, HEALTHY
+from benchmarks.planted import FAULTS, HEALTHY, SHIPPED
 from benchmarks.planted.case import Case
 from benchmarks.report import progress
 from knowledge_distillation.doctor import CHECKS, Diagnosis
@@ -31,13 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     started = time.monotonic()
     faults = [case for case in FAULTS if arguments.only in case.name]
-    healthy = [case for case in HEALTHY if arguments.only in case.name]
+    healthy = [case for case in (*HEALTHY, *SHIPPED) if arguments.only in case.name]
     full, quick = measured(faults, healthy, quick=False), measured(faults, healthy, quick=True)
     return {
         **full,
         "healthy": len(healthy),
+        "shipped_recipes": sum(case in SHIPPED for case in healthy),
         "checks": len(CHECKS),
         "checks_with_a_planted_fault": len({case.check for case in faults}),
         "quick": quick,
