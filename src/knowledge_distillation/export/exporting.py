@@ -180,7 +180,7 @@ def _copied(model: nn.Module, dtype: torch.dtype | None, example: Any, adapter: 
     call = recorded(twin, in_dtype(batch, dtype or own), adapter)
     plain = Plain(twin, call)
     if rounds_inputs(bare):
-        notes.append("The student is quantisation-aware: its rounded weights were written; inputs round in the file.")
+        notes.append("The student is quantisation-aware: the weights of the file are the rounded ones.")
     else:
         check_faithful(bare, plain, batch, adapter, dtype or own)
     return Shipped(plain, call, dtype or own)

@@ -22,6 +22,8 @@ SMALLEST_WEIGHT = 256
 """Values of a weight below which quantising saves less than its scales take."""
 QUANTISED = ("Conv", "ConvTranspose", "MatMul", "Gemm")
 DYNAMIC = (*QUANTISED, "LSTM", "Gather")
+STATIC = (*QUANTISED, "Relu", "Clip", "MaxPool")
+"""The activations besides, because a range that is taken behind them wastes no step on values below 0."""
 
 
 def write_int8(job: Job, folder: Path) -> dict[str, Any]:
@@ -59,7 +61,9 @@ def write_int8(job: Job, folder: Path) -> dict[str, Any]:
                 _Batches([entry.name for entry in job.inputs], batches),
                 quant_format=quantization.QuantFormat.QDQ,
                 activation_type=quantization.QuantType.QInt8,
-                op_types_to_quantize=list(QUANTISED),
+                op_types_to_quantize=list(STATIC),
+                # what a linear layer gives is an answer, or is rounded where the next layer reads it
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
                 **settings,
             )
         else:
@@ -138,7 +142,7 @@ def _small(model: Any) -> list[str]:
     for node in model.graph.node:
         sizes = [values[name] for name in node.input if name in values]
         if node.op_type in DYNAMIC and sizes and max(sizes) < SMALLEST_WEIGHT:
-            found.append(node.name)
+            found += [node.name, f"{node.name}_MatMul"] if node.op_type == "Gemm" else [node.name]  # onnxruntime's name
     return found
 
 
