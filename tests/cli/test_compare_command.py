@@ -44,6 +44,7 @@ def test_the_table_names_every_arm_with_its_budget(files: list[str], capsys: pyt
     for expected in ("without the teacher", "distilled", "dkd", "without, equal time", "steps", "Written to run"):
         assert expected in shown
     assert "the control learns from the labels" in " ".join(shown.split())
+    assert "\u2026" not in shown  # nothing is cut off in 80 columns
 
 
 @pytest.mark.parametrize(

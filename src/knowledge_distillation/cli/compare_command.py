@@ -89,9 +89,9 @@ def run(options: argparse.Namespace) -> None:
 def _table(found: Comparison) -> Table:
     from rich.table import Table
 
-    table = Table(show_edge=False)
+    table = Table(show_edge=False, pad_edge=False)
     for heading in (f"{len(found.seeds)} seeds", found.metric, "steps", "seconds", "difference, 95% interval"):
-        table.add_column(heading, justify="left" if heading.endswith("seeds") else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading.endswith("seeds") else "right")
     for cells in _rows(found):
         table.add_row(*cells)
     return table
