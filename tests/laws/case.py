@@ -60,7 +60,7 @@ class Case:
     neighbours_meet: bool = False
     """Whether an item looks at those beside it in its sample, so that a sample cannot be computed in chunks."""
     fixed_width: bool = False
-    """Whether the settings name classes, so that none may be cut off."""
+    """Whether the settings name classes, or a kernel needs every column, so that none may be cut off."""
     minimum_batch: int = 1
     """Relations between samples may need 2 or 3."""
     equality: Callable[[Inputs], Inputs] | None = None

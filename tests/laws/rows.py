@@ -118,11 +118,13 @@ def cut_items(case: Case, inputs: Inputs, start: int, stop: int) -> Inputs:
 
 
 def narrowed(case: Case, inputs: Inputs, count: int) -> Inputs:
-    """Without the last `count` classes of logits, labels included, or columns of maps, of which one stays."""
+    """Without the last `count` classes of logits, of which 4 stay, or columns of maps, of which one stays."""
     signals = [*tensors(inputs.student), *tensors(inputs.teacher)]
-    if signal_of(case) == "logits" and not case.fixed_width and len({tensor.shape[-1] for tensor in signals}) == 1:
+    if case.fixed_width:
+        return inputs
+    if signal_of(case) == "logits" and len({tensor.shape[-1] for tensor in signals}) == 1:
         classes = signals[0].shape[-1]
-        cut = partial(_without_classes, classes=classes, left=classes - count)
+        cut = partial(_without_classes, classes=classes, left=max(min(4, classes), classes - count))
     elif "map" in signal_of(case) and all(tensor.dim() == 4 for tensor in signals):
         cut = partial(_without_columns, count=count)
     else:
