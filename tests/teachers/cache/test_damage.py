@@ -49,6 +49,13 @@ def shards(cache: Path) -> list[Path]:
     return sorted(cache.glob("shards/*.safetensors"))
 
 
+def unfinished(cache: Path) -> None:
+    """As an interruption after the last shard leaves it."""
+    late = ("data", "signals", "shards")
+    content = {name: value for name, value in read_manifest(cache).items() if name not in late}
+    write_manifest(cache, {**content, "complete": False})
+
+
 @pytest.fixture(scope="module")
 def injected() -> dict[str, Any]:
     """What `python -m benchmarks cache_damage` counts."""
@@ -124,3 +131,28 @@ def test_a_view_that_is_not_there_is_named(cache: Path) -> None:
     write_manifest(cache, {**content, "samples": content["samples"] + 2})
     with pytest.raises(CacheError, match="lacks 2 of 6002 views, the first is sample 6000, view 0"):
         Cache(cache).column("seed", [0])
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_damaged_cache_is_not_gone_on_with(cache: Path, complete: bool) -> None:
+    """A flipped bit in a sample's number looks like a view that is missing, and would be written into a whole cache."""
+    if not complete:
+        unfinished(cache)
+    path, number = shards(cache)[0], (6).to_bytes(8, "little")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(number, (7).to_bytes(8, "little"), 1))
+    assert path.read_bytes() != content
+    before = {file: file.read_bytes() for file in cache.rglob("*") if file.is_file()}
+    with pytest.raises(CacheError, match=rf"{path.name} is damaged between the offsets 0 and {BLOCK}"):
+        small_cache(cache, mlp(), count=6000, shard_bytes=3 * BLOCK // 2)
+    assert {file: file.read_bytes() for file in cache.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"file": "0000-000000.safetensors"'])
+def test_a_broken_note_beside_a_shard_of_an_unfinished_cache_is_named(cache: Path, text: str) -> None:
+    """There is no digest of it yet, and the error would come from the inside of a JSON reader."""
+    unfinished(cache)
+    note = shards(cache)[0].with_suffix(".json")
+    note.write_text(text)
+    with pytest.raises(CacheError, match=f"{note.name} is damaged"):
+        small_cache(cache, mlp(), count=6000, shard_bytes=3 * BLOCK // 2)
