@@ -282,10 +282,14 @@ FAULTS_OF_TEACHERS = (
     Case("blue first", lambda folder: other_rendering(blue_first, plain_colour, True), "teacher_inputs"),
     Case("teacher that hurts: half of the resolution", lambda folder: sure_teacher(coarse), "teacher_fit"),
     Case("teacher that hurts: noise", lambda folder: sure_teacher(noisy), "teacher_fit"),
-    Case("deep teacher that hurts: normalised for the student", lambda folder: sure_teacher(normalised, digits_cnn), "teacher_fit"),
-    Case("deep teacher that hurts: half of the resolution", lambda folder: sure_teacher(coarse, digits_cnn), "teacher_fit"),
-    Case("deep teacher that hurts: noise", lambda folder: sure_teacher(noisy, digits_cnn), "teacher_fit"),
-    Case("deep teacher that hurts: another grey scale", lambda folder: sure_teacher(grey_of_16, digits_cnn), "teacher_fit"),
+    Case("deep teacher that hurts: normalised for the student", lambda folder: sure_teacher(
+        normalised, digits_cnn), "teacher_fit"),
+    Case("deep teacher that hurts: half of the resolution", lambda folder: sure_teacher(
+        coarse, digits_cnn), "teacher_fit"),
+    Case("deep teacher that hurts: noise", lambda folder: sure_teacher(
+        noisy, digits_cnn), "teacher_fit"),
+    Case("deep teacher that hurts: another grey scale", lambda folder: sure_teacher(
+        grey_of_16, digits_cnn), "teacher_fit"),
     Case("below its known score", lambda folder: sure_teacher(coarse, teacher_score=0.99), "teacher_fit"),
     Case("dropout that ignores eval", own_dropout, "teacher_mode"),
     Case("teacher that ignores eval", stuck, "teacher_mode"),
