@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
     """Export and print how equal each file is to the student."""
     from knowledge_distillation.errors import ConfigError
     from knowledge_distillation.export import export, push
+    from knowledge_distillation.export.card import known_of
     from knowledge_distillation.recipes.rebuilding import rebuilt
     from knowledge_distillation.recipes.running import own_names
 
@@ -44,8 +45,7 @@ def run(options: argparse.Namespace) -> None:
         "license": options.license,
         "data": str(recipe.data["name"]),
         "teacher": str((recipe.teacher or {}).get("name", "")),
-        "evaluation": _written(home / "evaluation.json"),
-        "comparison": _written(home / "comparison.json"),
+        **known_of(home),
     }
     manifests = []
     for form in forms:
@@ -82,7 +82,3 @@ def _line(file: Path, manifest: Any) -> str:
     if numbers["score"] is not None:
         parts.append(f"score {numbers['score']['student']:.4f} -> {numbers['score']['artefact']:.4f}")
     return f"{manifest['form']}: {', '.join(parts)}\n  {file}"
-
-
-def _written(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
