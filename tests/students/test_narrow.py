@@ -93,6 +93,12 @@ def test_a_frozen_teacher_is_narrowed_too_and_its_student_stays_frozen() -> None
     assert not any(p.requires_grad for p in student.parameters())
 
 
+def test_a_student_is_made_where_gradients_are_off() -> None:
+    """Otherwise a user who prepares models under no_grad reads an assertion of another library."""
+    with torch.no_grad():
+        assert students.narrow(SmallResNet(), IMAGES, 0.5).stem.out_channels == 4
+
+
 def test_the_shapes_do_not_depend_on_the_weights() -> None:
     """Otherwise a run cannot be rebuilt from its recipe, since the teacher's weights need not be there."""
     shapes = set()

@@ -68,7 +68,7 @@ def narrow(
     for with_heads in attempts:
         student = copy.deepcopy(source)
         try:
-            with warnings.catch_warnings():
+            with torch.enable_grad(), warnings.catch_warnings():
                 # such parameters lie on the width that blocks hand on, which stays
                 warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
                 _prune(student, example, ratio, ignored, with_heads)
