@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from knowledge_distillation import projectors
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses import HingeRanking, LogisticRanking, Loss, TopK, TopKKL, TopKTVD, catalogue
+from knowledge_distillation.losses import (
+    HingeRanking,
+    LogisticRanking,
+    Loss,
+    SampledCrossEntropy,
+    TopK,
+    TopKKL,
+    TopKTVD,
+    catalogue,
+)
 from knowledge_distillation.losses.facts import Facts
 from knowledge_distillation.objective.parts import PARTS
 from knowledge_distillation.objective.schedules import Schedule
@@ -102,8 +111,7 @@ class BoundTerm:
                     "objective 'labels'."
                 )
             taught = lookup(teacher, self.teacher, "teacher")
-            if isinstance(taught, TopK):
-                self._check_takes(taught)
+            self._check_takes(taught)
         if self.takes_taught_labels:
             student, taught = replace(student, labels=taught), None
         if self.projector is not None:
@@ -122,11 +130,20 @@ class BoundTerm:
         result = self.loss(said, taught, **keywords)
         return result
 
-    def _check_takes(self, taught: TopK) -> None:
-        if isinstance(self.loss, Loss) and not isinstance(self.loss, tuple(SPARSE.values())):
+    def _check_takes(self, taught: Any) -> None:
+        if not isinstance(self.loss, Loss) or self.takes_taught_labels:
+            return
+        if isinstance(taught, TopK) and not isinstance(self.loss, tuple(SPARSE.values())):
             raise ConfigError(
                 f"Term {self.name!r} compares all classes, and the teacher tells only its {taught.indices.shape[-1]} "
                 f"likeliest: the others are not known. Use a loss that takes them: {', '.join(SPARSE)}."
+            )
+        if isinstance(self.loss, SampledCrossEntropy):
+            return
+        if isinstance(taught, Tensor) and not (taught.is_floating_point() or taught.is_complex()):
+            raise ConfigError(
+                f"Term {self.name!r} compares scores, and the teacher tells class ids ({taught.dtype}), such as draws: "
+                "they would be taken for scores. Use 'sampled_cross_entropy' for draws, or dense logits."
             )
 
     def _own_value(self, student: Signals) -> Tensor:

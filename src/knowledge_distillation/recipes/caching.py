@@ -77,7 +77,7 @@ def _check_same_teacher(recipe: Recipe) -> None:
                 f"{now}: the student would learn from the earlier one. Choose another cache.directory, or put the "
                 "section back."
             )
-    elif rank_zero_only.rank == 0:
+    elif getattr(rank_zero_only, "rank", 0) == 0:
         write_whole(noted, now)
 
 

@@ -188,8 +188,8 @@ class DistillationModule(LightningModule):
 
     def _inspect(self, student: Signals, teacher: Signals | None) -> None:
         """Look at the first batch once: given probabilities must be probabilities, scores must fit and be finite."""
-        if isinstance(self._teacher, CachedTeacher) and student.logits is not None:
-            self._teacher.check_classes(student.logits.shape[-1])
+        if isinstance(self._teacher, CachedTeacher):
+            self._teacher.check_fits(student, self.objective)
         for whose, signals in (("student", student), ("teacher", teacher)):
             if signals is None:
                 continue

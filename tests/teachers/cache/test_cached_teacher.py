@@ -158,6 +158,38 @@ def test_a_dense_loss_on_sparse_answers_is_explained(tmp_path: Path) -> None:
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("objective", ["kd", "dkd", {"reverse_kl": 1.0}, {"logit_mse": 1.0}])
+def test_draws_are_not_taken_for_scores(tmp_path: Path, objective: Any) -> None:
+    """As many draws as classes have the shape of logits, and the student would learn the numbers of classes."""
+    write_cache(mlp(), rows_loader(), tmp_path, {"logits": {"name": "sampled", "draws": CLASSES}})
+    module = DistillationModule(mlp(9, 4), cached := CachedTeacher(tmp_path), objective)
+    with pytest.raises(ConfigError, match=r"class ids .* such as draws"):
+        quiet_trainer().fit(module, cached.loader(rows_loader()))
+
+
+def test_scores_are_not_taken_for_draws(tmp_path: Path) -> None:
+    """Logits between 0 and the number of classes would be rounded down to classes."""
+    cached = CachedTeacher(small_cache(tmp_path, mlp()))
+    module = DistillationModule(mlp(9, 4), cached, {"sampled_cross_entropy": 1.0})
+    with pytest.raises(ConfigError, match=r"must be class ids, got torch\.float32"):
+        quiet_trainer().fit(module, cached.loader(rows_loader()))
+
+
+@pytest.mark.parametrize(("made", "read"), [(1.0, 4.0), (4.0, 1.0)])
+def test_draws_at_another_temperature_are_refused(tmp_path: Path, made: float, read: float) -> None:
+    """They come from another distribution, and nothing in the numbers shows it."""
+    write_cache(mlp(), rows_loader(), tmp_path, {"logits": {"name": "sampled", "draws": 8, "temperature": made}})
+    cached = CachedTeacher(tmp_path)
+    for asked in (read, made):
+        objective = {"drawn": {"loss": "sampled_cross_entropy", "temperature": asked}}
+        module = DistillationModule(mlp(9, 4), cached, objective)
+        if asked == made:
+            quiet_trainer().fit(module, cached.loader(rows_loader()))
+            continue
+        with pytest.raises(ConfigError, match=f"draws at temperature {made}, and a loss reads them at {read}"):
+            quiet_trainer().fit(module, cached.loader(rows_loader()))
+
+
 def test_two_processes_learn_from_one_cache(tmp_path: Path) -> None:
     """Each rank must see its own half of the samples, with their own answers, and both the same student."""
     small_cache(tmp_path / "cache", mlp())

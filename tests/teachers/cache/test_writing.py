@@ -267,6 +267,7 @@ def test_padding_without_a_mask_is_refused(tmp_path: Path) -> None:
     [
         ([(torch.zeros(2, 5), torch.zeros(2))], "needs a torch DataLoader"),
         (DataLoader(points(), batch_size=None), "whole batches"),
+        (DataLoader(points(0), batch_size=4), "has no samples"),
     ],
 )
 def test_data_without_numbers_is_refused(tmp_path: Path, loader: Any, message: str) -> None:

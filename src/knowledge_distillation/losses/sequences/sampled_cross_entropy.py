@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from knowledge_distillation.errors import ShapeError
+from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.facts import Facts
 from knowledge_distillation.losses.inputs import check_positive, full_precision, hide_masked, log_probabilities
 from knowledge_distillation.losses.loss import Loss
@@ -45,7 +45,7 @@ def sampled_cross_entropy(
 
     Raises:
         ShapeError: if samples, counts or mask do not fit the items.
-        ConfigError: if temperature is not a positive finite number, or reduction is unknown.
+        ConfigError: if the samples are no ids, temperature is not a positive finite number, or reduction is unknown.
 
     Example:
         >>> import torch
@@ -59,6 +59,11 @@ def sampled_cross_entropy(
     Differs: the value is a cross-entropy, not a divergence: the teacher's entropy cannot be estimated
         without bias from few samples, and it does not change the gradient.
     """
+    if teacher_samples.is_floating_point():
+        raise ConfigError(
+            f"teacher_samples must be class ids, got {teacher_samples.dtype} of shape {tuple(teacher_samples.shape)}: "
+            "scores would be rounded to ids. Draw from the teacher's distribution, or keep 'sampled' in its cache."
+        )
     if counts is None:
         counts = torch.ones_like(teacher_samples)
     if teacher_samples.shape[:-1] != student_logits.shape[:-1] or teacher_samples.shape != counts.shape:

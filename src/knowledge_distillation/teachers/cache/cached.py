@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from knowledge_distillation.errors import CacheError, ConfigError, nearest
-from knowledge_distillation.losses import TopK
+from knowledge_distillation.losses import SampledCrossEntropy, TopK
 from knowledge_distillation.objective.term import SignalName
 from knowledge_distillation.signals import Signals
-from knowledge_distillation.teachers.cache.encodings import SPARSE
+from knowledge_distillation.teachers.cache.encodings import SPARSE, SampledClasses
 from knowledge_distillation.teachers.cache.reading import Cache
 from knowledge_distillation.teachers.cache.sampling import check_loader, loader_like
 from knowledge_distillation.teachers.cache.taught import Answers, ReplayedViews, TaughtBatch, WithAnswers
@@ -130,14 +130,33 @@ class CachedTeacher:
         decoded = {name: self._decoded(name, batch.answers) for name in wanted}
         return Signals(logits=decoded.pop("logits", None), log_probs=decoded.pop("log_probs", None), features=decoded)
 
-    def check_classes(self, classes: int) -> None:
-        """Raise ConfigError if the cache names classes that a student of so many does not have."""
+    def check_fits(self, student: Signals, objective: nn.Module) -> None:
+        """Look once whether these answers can teach this student.
+
+        Args:
+            student: its signals on a batch.
+            objective: whose losses are among its modules.
+
+        Raises:
+            ConfigError: if the cache names classes that the student does not have, or a loss reads draws at another
+                temperature than they were made at.
+        """
         for name, encoding in self.cache.encodings.items():
             known = self.cache.signals[name]["shape"][-1]
+            classes = known if student.logits is None else student.logits.shape[-1]
             if encoding.name in SPARSE and known > classes:
                 raise ConfigError(
                     f"The cache {self.cache.directory} names classes up to {known - 1} in {name!r}, and the student "
                     f"has {classes}: ids would point beyond its classes. Give the student the teacher's classes."
+                )
+        drawn = [encoding for encoding in self.cache.encodings.values() if isinstance(encoding, SampledClasses)]
+        made = {encoding.temperature for encoding in drawn}
+        for loss in objective.modules():
+            if made and isinstance(loss, SampledCrossEntropy) and loss.temperature not in made:
+                raise ConfigError(
+                    f"The cache {self.cache.directory} holds draws at temperature {', '.join(map(str, made))}, and a "
+                    f"loss reads them at {loss.temperature}: they come from another distribution. Give the encoding "
+                    "the loss's temperature, or the loss the encoding's."
                 )
 
     def release(self) -> None:

@@ -87,6 +87,8 @@ def write_cache(
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}.")
     loader = check_loader(loader)
+    if not len(loader.dataset):
+        raise ConfigError("The loader's dataset has no samples: there is nothing to ask the teacher about.")
     named = signals if isinstance(signals, Mapping) else dict.fromkeys(signals, "float16")
     roles = [name for name in named if name.startswith("@")]
     layers = layers_by_role(source, roles, next(iter(loader))) if roles else {}
