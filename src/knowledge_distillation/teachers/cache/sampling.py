@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from knowledge_distillation.errors import CacheError, ConfigError
-from knowledge_distillation.teachers.cache.replay import draws, generators_kept, inputs_checksum, seed_generators
+from knowledge_distillation.teachers.cache.replay import draws, generators_aside, inputs_checksum, seed_generators
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class View:
 def make_views(dataset: Dataset[Any], keys: Sequence[int], seeds: Sequence[int], views: int) -> list[View]:
     """The samples of these keys, each made from its seed; the random generators are left as they were."""
     made = []
-    with generators_kept():
+    with generators_aside():
         for key, seed in zip(keys, seeds, strict=True):
             seed_generators(seed)
             content = dataset[key // views]
@@ -79,7 +79,12 @@ def check_loader(loader: Any) -> DataLoader[Any]:
 
 
 def loader_like(
-    loader: DataLoader[Any], dataset: Dataset[Any], collate: Callable[[list[Any]], Any], **order: Any
+    loader: DataLoader[Any],
+    dataset: Dataset[Any],
+    collate: Callable[[list[Any]], Any],
+    *,
+    worker_init_fn: Callable[[int], None] | None = None,
+    **order: Any,
 ) -> DataLoader[Any]:
     """A loader with another dataset and collate function, and the workers of the one given.
 
@@ -87,6 +92,7 @@ def loader_like(
         loader: gives workers, pinning and generator, and the order unless that is given.
         dataset: with the same numbering.
         collate: on what the dataset gives.
+        worker_init_fn: instead of the loader's own.
         order: sampler, batch_size, ... of `DataLoader`.
     """
     if not order:
@@ -102,7 +108,7 @@ def loader_like(
         num_workers=loader.num_workers,
         pin_memory=loader.pin_memory,
         timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
+        worker_init_fn=worker_init_fn or loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,
         generator=loader.generator,
         prefetch_factor=loader.prefetch_factor,
