@@ -57,6 +57,8 @@ def describe(
     )
     if after_batch and not between:
         _count_as_completed(checkpoint, steps=int(not validates and not loop._should_accumulate()))
+    if validating_since is not None:
+        _count_as_not_begun(checkpoint)
     loader = train_loader(trainer)
     return {
         "place": BETWEEN if between else WITHIN,
@@ -105,7 +107,7 @@ def continue_within(trainer: Trainer, module: nn.Module, standing: Standing) -> 
         loader.restore_generators(part["loader_generators"])
     if standing.validates:  # Lightning takes a checkpoint after the last batch for one after the validation
         validation: Any = loop.epoch_loop.val_loop
-        validation.batch_progress.reset()
+        validation.batch_progress.reset_on_run()
         validation.restarting = False
         validation._restart_stage = "restarted_mid_evaluation"
     for name, parameter in module.named_parameters():
@@ -149,6 +151,13 @@ def _count_as_completed(checkpoint: dict[str, Any], steps: int) -> None:
     for count in (loops["epoch_loop.batch_progress"]["total"], loops["epoch_loop.batch_progress"]["current"]):
         count["completed"] = count["processed"]
     loops["epoch_loop.state_dict"]["_batches_that_stepped"] += steps
+
+
+def _count_as_not_begun(checkpoint: dict[str, Any]) -> None:
+    """A checkpoint written within a validation, which is done again as a whole."""
+    counts = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+    earlier = counts["total"]["completed"] - counts["current"]["completed"]
+    counts["total"] = dict.fromkeys(counts["total"], earlier)
 
 
 def _gradients(module: nn.Module) -> dict[str, Tensor]:

@@ -34,6 +34,8 @@ def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpo
     with warnings.catch_warnings(), _same_interrupt():
         # The folder of a run that goes on holds its earlier checkpoints, as it should.
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        # Lightning looks for a position that it would keep itself; `continuing` keeps ours.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         try:
             trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as error:

@@ -56,13 +56,13 @@ class LastCheckpoint(Checkpoint):
         if stops:
             self._obey()
 
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Nothing changes while a student is scored, so there is no step to finish first.
         self.stop.at_once = trainer.world_size == 1
         if self.stop.at_once:
             self.stop.obey()
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.stop.at_once = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -28,19 +28,19 @@ class MetricsFile(CSVLogger):
 
     @rank_zero_only
     def _begin(self, file: Path, rows: int | None) -> None:
-        lines: list[str] = []
+        lines: list[bytes] = []
         if file.exists() and rows is None:
             file.rename(next_free(file.parent, "metrics.{}.csv"))
         elif file.exists():
-            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)[: 1 + (rows or 0)]
+            lines = file.read_bytes().splitlines(keepends=True)[: 1 + (rows or 0)]
             file.unlink()
         with warnings.catch_warnings():
             # Lightning fears for earlier metrics in the folder; they have just been taken care of.
             warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
             writer: Any = self.experiment
         if len(lines) > 1:
-            file.write_text("".join(lines), encoding="utf-8")
-            writer.metrics_keys = next(csv.reader(lines[:1]))
+            file.write_bytes(b"".join(lines))
+            writer.metrics_keys = next(csv.reader([lines[0].decode()]))
             self._rows = len(lines) - 1
 
     def rows(self) -> int:

@@ -26,6 +26,7 @@ from torch.utils.data import (
 
 from knowledge_distillation.teachers.cache.replay import generators_aside, seed_generators, view_seed
 from knowledge_distillation.teachers.cache.sampling import loader_like
+from knowledge_distillation.training.loaders import loader_length
 
 logger = logging.getLogger(__name__)
 AT_ONCE = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler)
@@ -58,11 +59,13 @@ class ResumableLoader:
         self._order: Any = self.sampler if batches is None else batches
         self._generators = _generators(loader, self._order, self.sampler)
         self._numbers = _SeededNumbers(self._order, self.sampler, self._generators)
+        self._next_start: tuple[int, int] | None = None
         self._loader = loader_like(
             loader,
             _SeededBatches(loader.dataset, loader.collate_fn, whole=batches is None),
             _as_it_is,
             worker_init_fn=loader.worker_init_fn and _UsersInit(loader.worker_init_fn),
+            generator=torch.Generator(),  # for the workers' own seeds, which nothing depends on
             batch_size=None,
             sampler=self._numbers,
         )
@@ -71,16 +74,18 @@ class ResumableLoader:
         return len(self._order)
 
     def __iter__(self) -> Iterator[Any]:
+        self._numbers.start = self._next_start or (_new_seed(self._generators), 0)
+        self._next_start = None
         return iter(self._loader)
 
     @property
     def epoch_seed(self) -> int:
         """The seed of the epoch that was begun last."""
-        return self._numbers.seed
+        return self._numbers.start[0]
 
     def begin_from(self, seed: int, batches: int) -> None:
         """Let the next epoch be the one of this seed, without its first batches."""
-        self._numbers.next_start = (seed, batches)
+        self._next_start = (seed, batches)
 
     def generator_states(self) -> list[Tensor]:
         """Where the generators stand that the user gave the loader; they decide the seeds of the epochs to come."""
@@ -101,24 +106,17 @@ class _Drawn:
 
 
 class _SeededNumbers(Sampler[Any]):
-    """The user's order of an epoch, drawn from one seed: of torch's generator, or of one that the user gave."""
+    """The user's order of an epoch, drawn from the seed of `start`, without as many batches as it says."""
 
     def __init__(self, order: Any, sampler: Any, generators: Sequence[torch.Generator]) -> None:
         self.order, self.sampler, self.generators = order, sampler, generators
-        self.seed = 0
-        self.next_start: tuple[int, int] | None = None
+        self.start = (0, 0)
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __iter__(self) -> Iterator[_Drawn]:
-        if self.next_start is None:
-            source = self.generators[0] if self.generators else None
-            seed, first = int(torch.empty((), dtype=torch.int64).random_(generator=source).item()), 0
-        else:
-            seed, first = self.next_start
-        self.next_start, self.seed = None, seed
-        return self._from(seed, first)
+        return self._from(*self.start)  # a DataLoader with workers asks twice an epoch
 
     def _from(self, seed: int, first: int) -> Iterator[_Drawn]:
         kept = [generator.get_state() for generator in self.generators]
@@ -181,10 +179,7 @@ class WalkedLoader:
         self._next_start: tuple[int, int] | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        if self._next_start is None:
-            seed, first = int(torch.empty((), dtype=torch.int64).random_().item()), 0
-        else:
-            seed, first = self._next_start
+        seed, first = self._next_start or (_new_seed(()), 0)
         self._next_start, self.epoch_seed = None, seed
         return self._from(seed, first)
 
@@ -234,7 +229,7 @@ def resumable(loader: Any, *, ranks: tuple[int, int] | None = None) -> Resumable
         "and draws the same only if each pass over the loader gives the same batches.",
         why,
     )
-    return _SizedWalkedLoader(loader) if hasattr(loader, "__len__") else WalkedLoader(loader)
+    return WalkedLoader(loader) if loader_length(loader) is None else _SizedWalkedLoader(loader)
 
 
 def fresh(loader: Any) -> Any:
@@ -251,6 +246,11 @@ def _why_not(loader: Any) -> str | None:
     if not hasattr(order, "__len__"):
         return f"has a {type(order).__name__} without a length"
     return None
+
+
+def _new_seed(generators: Sequence[torch.Generator]) -> int:
+    source = generators[0] if generators else None
+    return int(torch.empty((), dtype=torch.int64).random_(generator=source).item())
 
 
 def _generators(*places: Any) -> list[torch.Generator]:

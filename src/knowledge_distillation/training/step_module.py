@@ -156,7 +156,7 @@ class StepModule(LightningModule):
     def on_validation_start(self) -> None:
         self._validating_since = random_state() if self.trainer.state.fn == "fit" else None
 
-    def on_validation_end(self) -> None:
+    def on_validation_epoch_end(self) -> None:  # before checkpoints of the score are written
         self._validating_since = None
 
     def on_train_epoch_end(self) -> None:
