@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
             "resume='auto'."
         ) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder may be no folder
+            aside.unlink()
 
 
 def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:

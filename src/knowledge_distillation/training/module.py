@@ -188,7 +188,8 @@ class DistillationModule(StepModule):
             complaint = check_normalised(signals, whose)
             if complaint:
                 warnings.warn(complaint, stacklevel=2)
-            if isinstance(signals.logits, Tensor) and bool(torch.isnan(signals.logits).any()):
+            stops = self._guard.policy == "stop"
+            if stops and isinstance(signals.logits, Tensor) and bool(torch.isnan(signals.logits).any()):
                 raise NonFiniteError(
                     f"The {whose}'s logits hold NaN on the first batch; the loss would be NaN from here on."
                 )
