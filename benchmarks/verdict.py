@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import math
 import multiprocessing
 import os
 import time
@@ -31,6 +32,8 @@ from knowledge_distillation.training.plan import TrainingPlan
 
 FEATURES, CLASSES, SAMPLES, LABELLED, TEST, BATCH, EPOCHS = 8, 4, 256, 16, 1000, 64, 5
 CHUNK = 20
+NOMINAL = 0.025
+"""The share of "helped" where the teacher makes no difference: one side of a 95% interval."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +145,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "seeds": pairs,
         "false_positive_share": random["helped"],
         "true_positive_share": good["helped"],
-        "nominal_share": 0.025,
+        "false_positive_interval": wilson(random["helped"], arguments.comparisons),
+        "true_positive_interval": wilson(good["helped"], arguments.comparisons),
+        "nominal_share": NOMINAL,
+        "chance_margin": round(1.96 * math.sqrt(NOMINAL * (1 - NOMINAL) / arguments.comparisons), 4),
         "random_teacher": random,
         "good_teacher": good,
         "no_difference": null,
@@ -150,8 +156,17 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "trainings": sum(map(len, found.values())),
         "seconds": round(time.monotonic() - started, 1),
         "figure": "share of comparisons with each verdict, from the 95% paired t interval at equal steps; the false "
-        "positives are 'helped' with an untrained teacher, the true ones with a good teacher and few labels",
+        "positives are 'helped' with an untrained teacher, the true ones with a good teacher and few labels; "
+        "intervals are Wilson's at 95%, and a share that is truly nominal lies within its chance margin in 95% of runs",
     }
+
+
+def wilson(share: float, count: int) -> list[float]:
+    """The 95% interval of a share of so many, after Wilson (1927), J. Am. Stat. Assoc. 22."""
+    spread = 1.96**2 / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return [round(max(0.0, middle - half), 4), round(min(1.0, middle + half), 4)]
 
 
 def verdicts(taught: list[float], alone: list[float], pairs: int) -> dict[str, float]:

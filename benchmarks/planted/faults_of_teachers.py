@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from benchmarks.planted import healthy
 from benchmarks.planted import material as m
 from benchmarks.planted.case import Case
+from knowledge_distillation.domains.vision import digits_cnn
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import CachedTeacher, EnsembleTeacher, write_cache
 
@@ -104,7 +105,9 @@ def weights_of(recipe: dict[str, Any], order: list[int]) -> dict[str, Any]:
     return {**recipe, "teacher": teacher}
 
 
-def other_rendering(asked: m.Render, learnt: m.Render = m.plain, colour: bool = False, **changes: Any) -> dict[str, Any]:
+def other_rendering(
+    asked: m.Render, learnt: m.Render = m.plain, colour: bool = False, **changes: Any
+) -> dict[str, Any]:
     """A teacher that learnt one rendering and is asked about another; the student takes the other."""
     recipe = m.picture_recipe(render=m.coloured if colour else m.plain)
     make = m.coloured_cnn if colour else m.Cnn
@@ -135,23 +138,36 @@ def plain_colour(images: Tensor) -> Tensor:
     return m.coloured(images)
 
 
-def blurred(images: Tensor) -> Tensor:
-    """As a strong compression leaves them."""
-    soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return 0.35 * images + 0.65 * soft
+def normalised(images: Tensor) -> Tensor:
+    """With mean 0 and deviation 1."""
+    return (images - 0.3) / 0.37
 
 
-def blocky(images: Tensor) -> Tensor:
-    """Half of the resolution, and few grey levels."""
-    small = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="bilinear")
-    return (0.7 * small + 0.3 * images).mul(6).round() / 6
+def coarse(images: Tensor) -> Tensor:
+    """As if stored at half of the resolution."""
+    return F.interpolate(F.avg_pool2d(images, 2), scale_factor=2, mode="nearest")
+
+
+def noisy(images: Tensor) -> Tensor:
+    """As from another camera."""
+    return images + 0.3 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+
+
+def grey_of_16(images: Tensor) -> Tensor:
+    """From 0 to 16, as scikit-learn hands them out."""
+    return images * 16
+
+
+def sure_teacher(asked: m.Render, **changes: Any) -> dict[str, Any]:
+    """A teacher that was trained until it was sure, and is asked about another rendering."""
+    return {**m.picture_recipe(teacher=m.picture_teacher(digits_cnn, epochs=20)), **m.loaders(asked), **changes}
 
 
 def cached_elsewhere(folder: Path, check_inputs: bool) -> dict[str, Any]:
     recipe = m.picture_recipe()
     write_cache(recipe["teacher"], recipe["train_loader"], folder, signals=("logits",),
                 engine={"accelerator": "cpu", "devices": 1})  # fmt: skip
-    return {**recipe, **m.loaders(blurred), "teacher": CachedTeacher(folder, check_inputs=check_inputs)}
+    return {**recipe, **m.loaders(coarse), "teacher": CachedTeacher(folder, check_inputs=check_inputs)}
 
 
 def cached_drawing(folder: Path) -> dict[str, Any]:
@@ -264,9 +280,11 @@ FAULTS_OF_TEACHERS = (
     Case("shifted to -1..1", lambda folder: other_rendering(halved), "teacher_inputs"),
     Case("inverted", lambda folder: other_rendering(inverted), "teacher_inputs"),
     Case("blue first", lambda folder: other_rendering(blue_first, plain_colour, True), "teacher_inputs"),
-    Case("the teacher that hurts: blurred", lambda folder: other_rendering(blurred), "teacher_fit"),
-    Case("the teacher that hurts: blocky", lambda folder: other_rendering(blocky), "teacher_fit"),
-    Case("below its known score", lambda folder: other_rendering(blurred, teacher_score=0.97), "teacher_fit"),
+    Case("teacher that hurts: normalised for the student", lambda folder: sure_teacher(normalised), "teacher_fit"),
+    Case("teacher that hurts: half of the resolution", lambda folder: sure_teacher(coarse), "teacher_fit"),
+    Case("teacher that hurts: noise", lambda folder: sure_teacher(noisy), "teacher_fit"),
+    Case("teacher that hurts: another grey scale", lambda folder: sure_teacher(grey_of_16), "teacher_fit"),
+    Case("below its known score", lambda folder: sure_teacher(coarse, teacher_score=0.99), "teacher_fit"),
     Case("dropout that ignores eval", own_dropout, "teacher_mode"),
     Case("teacher that ignores eval", stuck, "teacher_mode"),
     Case("batch statistics", batch_statistics, "teacher_mode"),
@@ -301,7 +319,7 @@ FAULTS_OF_TEACHERS = (
         m.tag_recipe(), lambda logits: logits.log_softmax(dim=-1), "student"), "log_probabilities", "note"),
     Case("one-hot teacher", lambda folder: scaled_up(m.picture_recipe(), 100.0), "teacher_saturated"),
     Case("one-hot teacher, texts at temperature 1", lambda folder: scaled_up(
-        m.text_recipe(objective={"kd": {"loss": "kd", "temperature": 1.0}, "cross_entropy": 1.0}), 10.0),
+        m.text_recipe(objective={"kd": {"loss": "kd", "temperature": 1.0}, "cross_entropy": 1.0}), 100.0),
         "teacher_saturated"),
     Case("NaN from the teacher", nan_teacher, "finite"),
     Case("cache of other views", lambda folder: cached_elsewhere(folder, True), "cache_views"),

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.planted import material as m
 from benchmarks.planted.case import Case
+from knowledge_distillation.domains.vision import digits_cnn
 from knowledge_distillation.objective import Term
 from knowledge_distillation.teachers import CachedTeacher, EMATeacher, EnsembleTeacher, SelfTeacher, write_cache
 
@@ -147,6 +148,7 @@ def multi_label(folder: Path) -> dict[str, Any]:
 
 HEALTHY = (
     Case("picture perceptron", lambda folder: m.picture_recipe()),
+    Case("picture, sure teacher", lambda folder: m.picture_recipe(teacher=m.picture_teacher(digits_cnn, epochs=20))),
     Case("picture network", lambda folder: m.picture_recipe(student=m.Cnn(width=4))),
     Case("picture, decoupled kd", lambda folder: m.picture_recipe(objective="dkd")),
     Case("picture, attention maps", lambda folder: m.picture_recipe(student=m.Cnn(width=4), objective="at_kd")),
@@ -176,6 +178,7 @@ HEALTHY = (
     Case("language, GPT-2", lambda folder: m.language_recipe(
         teacher=m.language_teacher(m.gpt2, 10), student=m.gpt2(16, 1))),
     Case("language, own shifted loss", shifts_itself),
+    Case("frames with padding", lambda folder: m.frame_recipe()),
     Case("values", lambda folder: m.value_recipe()),
 )  # fmt: skip
 

@@ -88,9 +88,7 @@ def _learnt_pictures(make: Callable[[], nn.Module], render: Render, epochs: int)
     return learnt(make, TensorDataset(render(images), truth), epochs=epochs)
 
 
-def picture_teacher(
-    make: Callable[[], nn.Module] = Cnn, render: Render = plain, epochs: int = 6
-) -> nn.Module:
+def picture_teacher(make: Callable[[], nn.Module] = Cnn, render: Render = plain, epochs: int = 6) -> nn.Module:
     """A copy of a network that has learnt the digits in one rendering."""
     return copy.deepcopy(_learnt_pictures(make, render, epochs))
 
@@ -320,6 +318,11 @@ def language_teacher(make: Callable[[], nn.Module] = Language, epochs: int = 8) 
     return copy.deepcopy(_learnt_language(make, epochs))
 
 
+def learnt_language_of(words: int) -> nn.Module:
+    """A language model with more tokens than occur."""
+    return copy.deepcopy(_learnt_language(partial(Language, vocabulary=words), 4))
+
+
 def language_recipe(**changes: Any) -> dict[str, Any]:
     """A healthy training of a language model, with some arguments changed."""
     torch.manual_seed(1)
@@ -413,3 +416,48 @@ def value_recipe(**changes: Any) -> dict[str, Any]:
     return {**recipe, **changes}
 
 
+# -- frames ------------------------------------------------------------------------------------------------------------
+
+
+class Frames(nn.Module):
+    """A recurrent network over frames, as of speech: one class for every frame."""
+
+    def __init__(self, width: int = 32, classes: int = 10) -> None:
+        super().__init__()
+        self.reader = nn.GRU(8, width, batch_first=True)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, frames: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return self.head(self.reader(frames)[0])
+
+
+def framed(masked: bool, rows: Sequence[tuple[Tensor, Tensor]]) -> Any:
+    """Digits read row by row, cut to lengths of their own and filled with zeros."""
+    frames = torch.stack([image[0] for image, _ in rows]) + 0.1
+    lengths = torch.tensor([4 + int(label) % 5 for _, label in rows])
+    mask = torch.arange(frames.shape[1]) < lengths[:, None]
+    frames = frames * mask[..., None]
+    labels = torch.stack([label for _, label in rows])[:, None].expand(mask.shape)
+    if not masked:
+        return frames, labels.contiguous()
+    return {"frames": frames, "attention_mask": mask.long(), "labels": labels.masked_fill(~mask, -100)}
+
+
+@cache
+def _learnt_frames() -> nn.Module:
+    images, labels, _, _ = pictures()
+    return learnt(Frames, TensorDataset(images, labels), epochs=8, collate=partial(framed, True), loss=_flat)
+
+
+def frame_recipe(masked: bool = True, **changes: Any) -> dict[str, Any]:
+    """A healthy training on sequences of frames; without the mask, padding counts."""
+    torch.manual_seed(1)
+    images, labels, test, truth = pictures()
+    collate = partial(framed, masked)
+    recipe = {
+        "teacher": copy.deepcopy(_learnt_frames()),
+        "student": Frames(width=8),
+        "train_loader": DataLoader(TensorDataset(images, labels), 64, shuffle=True, collate_fn=collate),
+        "val_loaders": {"test": DataLoader(TensorDataset(test, truth), 100, collate_fn=collate)},
+    }
+    return {**recipe, **changes}

@@ -87,3 +87,12 @@ def demo() -> str:
         f"The means differ by {100 * found['difference']:+.2f} points; the seeds spread by {100 * found['spread']:.2f} "
         f"(standard deviation). {machine(found)}\n\n{table(heads, rows)}"
     )
+
+
+def damage() -> str:
+    """What was done to a cache, and how much of it was found."""
+    found = result("cache_damage")
+    kinds = {"flipped_bits": "a bit flipped", "truncations": "a file cut off", "swapped_blocks": "two blocks swapped"}
+    counts = ("injected", "found", "located")
+    rows = [(words, *(f"{found['rows'][kind][count]:,}" for count in counts)) for kind, words in kinds.items()]
+    return table(("damage", "times", "found", "located"), rows)

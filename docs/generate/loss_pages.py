@@ -20,6 +20,7 @@ from knowledge_distillation import losses
 from knowledge_distillation.losses import catalogue
 from knowledge_distillation.losses.catalogue import Entry
 from knowledge_distillation.losses.facts import LAWS, LOGIT_LAWS, Facts, Family, Paper
+from tests.laws.tolerance import EXACT, PRECISION
 
 FAMILIES: Mapping[str, str] = {
     "logits": "Logits of classifiers",
@@ -69,7 +70,22 @@ def index() -> str:
         parts.append(table(("Loss", "Paper", "Needs", "Learns"), map(_index_row, entries)))
         if also:
             parts.append("Also of this family: " + ", ".join(f"[`{e.name}`]({e.name}.md)" for e in also) + ".")
+    parts += [
+        "## Precision",
+        "How near a loss is to the same loss in float64, on the same rounded inputs: the error of the value and of the "
+        "student's gradient, each over the largest entry expected. Half precision is computed in float32; a gradient "
+        "is stored in the type of its input. A loss with the law `precision` is tested to be this near.",
+        table(("Inputs", "Value", "Gradient"), _precision_rows()),
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def _precision_rows() -> list[tuple[str, str, str]]:
+    return [
+        (code(str(dtype).removeprefix("torch.")), f"{near.value:.0e}", f"{near.gradient:.0e}")
+        for dtype, near in PRECISION.items()
+        if near is not EXACT
+    ]
 
 
 def _index_row(entry: Entry) -> tuple[str, str, str, str]:
@@ -208,8 +224,7 @@ def _arxiv(paper: Paper) -> str:
 
 
 def _recipe(line: str, notes: tuple[str, ...]) -> str:
-    parts = [f"In a recipe:\n\n```yaml\n{line}\n```"] if line else []
-    return "\n\n".join([*parts, *notes])
+    return "\n\n".join([f"In a recipe:\n\n```yaml\n{line}\n```", *notes])
 
 
 def _sentence(text: str) -> str:

@@ -138,5 +138,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "cache-io": cached.speeds,
     "cached-teacher": cached.steps,
     "cached-demo": cached.demo,
+    "cache-damage": cached.damage,
     **measured.TABLES,
 }

@@ -35,9 +35,8 @@ SEVERAL_LAYERS = {
 MODEL_OUTPUTS = {
     "log_probs": "log_probs",
     "log_probs of the tokens of response pairs": "token_log_probs",
-    "logits and sampled class ids": "",
 }
-FROM_THE_OUTPUT = ("logits", "predictions", "relevance scores")
+FROM_THE_OUTPUT = ("logits", "predictions", "relevance scores", "logits and sampled class ids")
 """Signals that are the model's own output, so that a term needs no name for them."""
 SETTINGS: dict[str, Any] = {
     "student_channels": 64,
@@ -49,12 +48,20 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 64,
 }
 """Example values for settings that depend on the models or the data."""
-NOT_IN_A_RECIPE = {
-    "srrl": "its classifier is the teacher's own module, which a recipe cannot name",
-    "hybrid_uld": "its two lists of matched ids are too long to write down",
-    "sampled_cross_entropy": "the teacher's part is sampled ids with counts, which come from a cache of your own",
+RECIPE_SETTINGS: dict[str, dict[str, Any]] = {
+    "srrl": {"classifier": "auto"},
+    "simkd": {"classifier": "auto", "teacher_size": "auto"},
+    "hybrid_uld": {"student_ids": [5, 9, 12], "teacher_ids": [3, 9, 27]},
 }
-"""Losses that only Python can set up, each with the reason."""
+"""Settings that the line of a recipe has besides: parts of the teacher, and ids that only two tokenizers know."""
+RECIPE_NOTES = {
+    "srrl": "`classifier: auto` is the teacher's last linear layer.",
+    "simkd": "`classifier: auto` is the teacher's last linear layer, through which the finished student answers.",
+    "hybrid_uld": "The ids are examples: of the same tokens in both vocabularies, in one order.",
+    "sampled_cross_entropy": (
+        "The draws come from a [teacher cache](../cache.md): `cache: {signals: {logits: {name: sampled, draws: 12}}}`."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ class Usage:
     Attributes:
         make: the line that builds the module; empty where the function does.
         call: the line that computes the loss.
-        recipe: the objective of a recipe with this loss as its one term; empty if a recipe cannot say it.
+        recipe: the objective of a recipe with this loss as its one term.
         notes: what must be known besides.
     """
 
@@ -87,8 +94,7 @@ def usage(entry: Entry) -> Usage:
         make, call = f"criterion = kd.losses.{entry.module.__name__}({given})", f"loss = criterion({arguments})"
     else:
         make, call = "", f"loss = kd.losses.{entry.name}({arguments})"
-    recipe = "" if entry.name in NOT_IN_A_RECIPE else _recipe(entry, settings)
-    return Usage(make=make, call=call, recipe=recipe, notes=tuple(_notes(entry)))
+    return Usage(make=make, call=call, recipe=_recipe(entry, settings), notes=tuple(_notes(entry)))
 
 
 def example_settings(entry: Entry) -> dict[str, Any]:
@@ -113,6 +119,7 @@ def _recipe(entry: Entry, settings: dict[str, Any]) -> str:
             term[side] = list(several) if several else ONE_LAYER.get(signal) or MODEL_OUTPUTS[signal]
     required = inspect.signature(entry.module).parameters
     chosen = {name: value for name, value in settings.items() if required[name].default is not inspect.Parameter.empty}
+    chosen |= RECIPE_SETTINGS.get(entry.name, {})
     line = yaml.safe_dump({**term, **chosen}, default_flow_style=True, sort_keys=False, width=10_000).strip()
     return f"objective:\n  {entry.name}: {line}"
 
@@ -120,8 +127,6 @@ def _recipe(entry: Entry, settings: dict[str, Any]) -> str:
 def _notes(entry: Entry) -> list[str]:
     notes = []
     signal = entry.facts.signal
-    if entry.name in NOT_IN_A_RECIPE:
-        return [f"Not in a recipe: {NOT_IN_A_RECIPE[entry.name]}. Use it from Python."]
     if signal == "log_probs":
         notes.append("Log-probabilities come from the adapter `original`, or from one of your own.")
     elif signal in ONE_LAYER or signal in SEVERAL_LAYERS or signal in MODEL_OUTPUTS:
@@ -129,7 +134,10 @@ def _notes(entry: Entry) -> list[str]:
             "The names after `student` and `teacher` are examples: module paths of your models, or features that "
             "your adapter gives."
         )
-    if any(parameter.default is parameter.empty for parameter in inspect.signature(entry.module).parameters.values()):
+    if entry.name in RECIPE_NOTES:
+        notes.append(RECIPE_NOTES[entry.name])
+    required = [name for name, value in _parameters(entry.module).items() if value.default is value.empty]
+    if set(required) - RECIPE_SETTINGS.get(entry.name, {}).keys():
         notes.append("Sizes that the module needs and the recipe leaves out are read from the first batch.")
     foreign = [need for need in entry.facts.needs if need not in READ_BY_ADAPTERS]
     if foreign:

@@ -15,10 +15,16 @@ from safetensors.torch import save_model
 from torch import nn
 
 from knowledge_distillation.capture.adapters import Adapter
+from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.evaluation.arms import CONTROL
 from knowledge_distillation.evaluation.comparison import Comparison
+from knowledge_distillation.evaluation.result import Evaluation
+from knowledge_distillation.export import Exported
+from knowledge_distillation.reporting import write_report
 from knowledge_distillation.run_comparison import Finished, compare_run
+from knowledge_distillation.run_evaluation import evaluate_run
+from knowledge_distillation.run_export import export_run
 from knowledge_distillation.teachers import Teacher
 from knowledge_distillation.training.bare import scored_at_end
 from knowledge_distillation.training.continuing import KEY
@@ -107,6 +113,70 @@ class Run:
             self.plan, self.finished, self.directory, seeds, arms=arms, equal=equal, metric=metric, progress=progress
         )
 
+    def evaluate(
+        self,
+        loader: Iterable[Any] | None = None,
+        *,
+        metric: str | None = None,
+        models: Mapping[str, Any] | None = None,
+        **measures: Any,
+    ) -> Evaluation:
+        """Measure teacher, student, control and exported files on the same data in the same way.
+
+        The control is the one that `compare` left; the exported files are those under exports/. Writes evaluation.json.
+
+        Args:
+            loader: validation data; default: the run's own validation loader.
+            metric: which of the run's validation loaders; default: the first.
+            models: further models by name.
+            measures: what else `evaluation.evaluate` takes: corruptions, slices, batch_sizes, energy, ...
+
+        Raises:
+            ConfigError: if there is nothing to measure on, or an argument is wrong.
+            CheckpointError: if control.safetensors is not the control of this run.
+        """
+        return evaluate_run(
+            self.plan,
+            self.module.teacher,
+            self.student,
+            self.directory,
+            loader,
+            metric=metric,
+            models=models,
+            measures=measures,
+        )
+
+    def export(self, form: str = "onnx", **settings: Any) -> Exported:
+        """Write the student into exports/FORM, load the file again, and prove that it answers as the student does.
+
+        Args:
+            form: "safetensors", "onnx", "torch_export", "int8" or "int8_torch".
+            settings: what else `export.export` takes; default: the run's first validation loader, or its train loader,
+                to compare on, the train loader to calibrate on, its pipeline and its adapter.
+
+        Raises:
+            ConfigError: if an argument is wrong.
+            ExportError: if the form cannot express the student, or the file differs from it beyond the tolerance.
+            MissingExtraError: if the form's package is not installed.
+        """
+        return export_run(self.plan, self.student, self.directory, form, settings)
+
+    def report(self, *, title: str | None = None) -> Path:
+        """Write all that is known of the run on one page: report.html, with report.md and report.json beside it.
+
+        What was not measured yet is measured first, as by `evaluate`, where there is validation data.
+
+        Returns:
+            The path of report.html.
+
+        Raises:
+            MissingExtraError: if the extra `report` is not installed.
+        """
+        measurable = self.plan is not None and self.plan.val_loaders
+        if measurable and not (self.directory / "evaluation.json").is_file():
+            self.evaluate()
+        return write_report(self.directory, title=title)
+
 
 def distill(
     teacher: Teacher | nn.Module | None,
@@ -130,6 +200,7 @@ def distill(
     seed: int = 0,
     track: Sequence[str] = (),
     speed: str | Mapping[str, Any] = "off",
+    doctor: bool = True,
     trainer: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train the student to do what the teacher does, and write the run to a directory.
@@ -159,6 +230,8 @@ def distill(
         track: trackers besides the CSV file: "tensorboard", "comet", "wandb", "mlflow".
         speed: "off" changes nothing; "auto" tries faster settings on the first batch, keeps those that give the same
             loss, and prints which; a mapping sets them, such as {"channels_last": True}; see `training.speed.Settings`.
+        doctor: look for silent mistakes before the first step, in the quick form; findings go to the log and to
+            doctor.json, and nothing is refused.
         trainer: any argument of `lightning.Trainer`: accelerator, devices, strategy, precision,
             accumulate_grad_batches, gradient_clip_val, ...
 
@@ -194,7 +267,21 @@ def distill(
     plan = plan.kept()
     run_directory = open_directory(directory, resume)
     with RunLock(run_directory):
+        if doctor and resume is None:
+            _look(plan, module, run_directory)
         return _train(plan, module, run_directory, resume, track=track, checkpoint_every=checkpoint_every)
+
+
+def _look(plan: TrainingPlan, module: DistillationModule, run_directory: Path) -> None:
+    """The doctor's quick examination of what is about to be trained."""
+    names = (
+        "pipeline", "objective", "adapter", "temperature", "optimizer", "learning_rate", "schedule", "max_epochs",
+        "warm_up_epochs", "trainer",
+    )  # fmt: skip
+    known = {name: getattr(plan, name) for name in names}
+    preflight(
+        module.teacher, module.student_model, plan.train_loader, plan.val_loaders, directory=run_directory, **known
+    )
 
 
 def _train(

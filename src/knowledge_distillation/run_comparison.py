@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,9 +77,10 @@ def compare_run(
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
     lightning.setLevel(max(level, logging.WARNING))  # its lines about every training would hide ours
+    unfinished = directory / "control.unfinished"
     try:
         control = control_of(plan)
-        trainings = _Arms(plan, finished, control, name, directory / "control.safetensors", progress or logger.info)
+        trainings = _Arms(plan, finished, control, name, unfinished, progress or logger.info)
         for arm in others:
             trainings.objective(arm)  # a wrong arm is refused before anything is trained
         found = compare_arms(
@@ -92,11 +94,14 @@ def compare_run(
             control=control.says,
             notes=[*([control.note] if control.note else []), *_notes(plan, items)],
         )
+        if is_first_process():
+            os.replace(unfinished, directory / "control.safetensors")
+            (directory / "comparison.json").write_text(json.dumps(found.as_dict(), indent=2), encoding="utf-8")
     finally:
+        if is_first_process():
+            unfinished.unlink(missing_ok=True)
         lightning.setLevel(level)
         restore_random_state(before)
-    if is_first_process():
-        (directory / "comparison.json").write_text(json.dumps(found.as_dict(), indent=2), encoding="utf-8")
     return found
 
 
@@ -109,7 +114,7 @@ class _Arms:
     control: Control
     metric: str
     keep: Path
-    """Where the first control goes."""
+    """Where the first control waits for the verdict: an earlier comparison keeps its own until then."""
     progress: Callable[[str], None]
     controls: dict[int, tuple[int, str]] = field(default_factory=dict)
     """Steps of each seed's control, at equal steps, and what it drew."""

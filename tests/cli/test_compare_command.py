@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from knowledge_distillation import cli
 from knowledge_distillation.cli import main
 from tests.recipes.test_running import MODULE
 
@@ -21,8 +20,7 @@ training: {max_epochs: 2, seed: 3, trainer: {accelerator: cpu, enable_progress_b
 
 
 @pytest.fixture
-def files(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    monkeypatch.setitem(cli.COMMANDS, "compare", "train the same student without the teacher")
+def files(workplace: Path) -> list[str]:
     (workplace / "tiny.yaml").write_text(RECIPE)
     (workplace / "mine.py").write_text(MODULE)
     return ["tiny.yaml", "--module", "mine.py", "--directory", "run"]
@@ -46,6 +44,7 @@ def test_the_table_names_every_arm_with_its_budget(files: list[str], capsys: pyt
     for expected in ("without the teacher", "distilled", "dkd", "without, equal time", "steps", "Written to run"):
         assert expected in shown
     assert "the control learns from the labels" in " ".join(shown.split())
+    assert "\u2026" not in shown  # nothing is cut off in 80 columns
 
 
 @pytest.mark.parametrize(
@@ -65,3 +64,18 @@ def test_what_cannot_be_compared_is_refused_before_training(
     assert main(["compare", *files, *wrong]) == 2
     assert message in capsys.readouterr().err
     assert not Path("run").exists()
+
+
+def test_a_comparison_that_is_stopped_says_what_is_left(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise the reader does not know whether the distilled student is lost as well."""
+
+    def stopped(*given: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("knowledge_distillation.run.compare_run", stopped)
+    assert main(["compare", *files]) == 130
+    assert "The distilled student in run is finished" in " ".join(capsys.readouterr().err.split())
+    assert Path("run/student.safetensors").exists()
+    assert not Path("run/comparison.json").exists()

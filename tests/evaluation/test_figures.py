@@ -187,6 +187,27 @@ def test_energy_is_shared_among_the_items(monkeypatch: pytest.MonkeyPatch) -> No
     assert found["kg_co2"] == 0.001
 
 
+def test_seconds_in_which_the_tracker_looks_for_sensors_are_not_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise one call is made, and the energy of an item is that of the start."""
+    from knowledge_distillation.evaluation import energy
+
+    clock = [0.0]
+
+    def passing(seconds: float) -> None:
+        clock[0] += seconds
+
+    class Slow(Tracker):
+        def start(self) -> None:
+            passing(10)
+
+    stand_in = ModuleType("codecarbon")
+    stand_in.OfflineEmissionsTracker = Slow
+    monkeypatch.setitem(sys.modules, "codecarbon", stand_in)
+    monkeypatch.setattr(energy, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    found = measure_energy(lambda: passing(0.5), 1, seconds=3)
+    assert (found["items"], found["seconds"]) == (6, 3)
+
+
 def test_without_codecarbon_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a bare ModuleNotFoundError leaves the reader to search."""
     monkeypatch.setitem(sys.modules, "codecarbon", None)

@@ -20,6 +20,20 @@ def mlp(hidden: int = 48) -> nn.Module:
     return filled(nn.Sequential(layers), 3)
 
 
+def lopsided(student: nn.Module, factor: float = 300.0) -> nn.Module:
+    """The same function, with one hidden unit so large that the others share a few steps of eight bits.
+
+    relu(c x) = c relu(x), so what goes into the unit may be multiplied and what comes out of it divided (Nagel et al.,
+    2019, arXiv:1906.04721, section 3).
+    """
+    busiest = int(student.head.weight.abs().sum(dim=0).argmax())
+    with torch.no_grad():
+        student.hidden.weight[busiest] *= factor
+        student.hidden.bias[busiest] *= factor
+        student.head.weight[:, busiest] /= factor
+    return student
+
+
 def cnn() -> nn.Module:
     """With batch statistics that are not those of a fresh layer, and a pool of unequal bins."""
     net = nn.Sequential(

@@ -57,6 +57,10 @@ class Case:
     """Names of needs that belong to the whole batch (weights of classes, a margin), not to single items."""
     fixed: tuple[str, ...] = ()
     """Names of real-valued settings that the checks must not move, because the oracle holds for these values only."""
+    neighbours_meet: bool = False
+    """Whether an item looks at those beside it in its sample, so that a sample cannot be computed in chunks."""
+    fixed_width: bool = False
+    """Whether the settings name classes, or a kernel needs every column, so that none may be cut off."""
     minimum_batch: int = 1
     """Relations between samples may need 2 or 3."""
     equality: Callable[[Inputs], Inputs] | None = None

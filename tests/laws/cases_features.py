@@ -480,6 +480,7 @@ CASES = [
         settings={"elements": "sum"},
         module=hint_regressed,
         call=hint_call,
+        fixed_width=True,
         equality=with_teacher(lambda inputs: connect(seeded(hint_regressed).regressor, inputs.student)),
         label="regressor",
     ),

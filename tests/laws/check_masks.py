@@ -84,7 +84,7 @@ def trailing_items(case: Case, inputs: Inputs) -> None:
     whole = item_shape(case, inputs)
     for kept in {1, whole[1] - 1}:
         mask = (torch.arange(whole[1]) < kept).expand(whole)
-        short = differentiate(case, cut_items(case, inputs, kept))
+        short = differentiate(case, cut_items(case, inputs, 0, kept))
         full = differentiate(case, fill(case, inputs, mask, math.nan), mask=mask)
         what = f"where {kept} of {whole[1]} items are no padding"
         assert_near(full.value, short.value, 1e-8, floor=EXACT.floor, what=f"the value {what}")

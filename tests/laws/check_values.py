@@ -21,6 +21,9 @@ def oracle(case: Case, draw: Draw) -> None:
     """The float64 value is the oracle's, at the case's settings and at others near them, for the batch and an item."""
     for scale in {draw.scale, 0.1 if scalable(case) else draw.scale}:
         at_oracle(case, replace(draw, scale=scale).inputs(case))
+    if "zero_at_equality" in reasons(case):  # then what it is there is known
+        with suppress(Inapplicable):
+            at_oracle(case, equal(case, draw.inputs(case)))
     if "micro_batches" not in reasons(case) and case.minimum_batch == 1:
         inputs = draw.inputs(case)
         one = torch.tensor([draw.seed % batch_of(inputs)])

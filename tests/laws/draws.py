@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.laws.case import Case, Inputs
 from tests.laws.collect import signal_of
-from tests.laws.rows import on_signals
+from tests.laws.rows import narrowed, on_signals
 
 FULL = os.environ.get("KD_LAWS", "quick") == "full"
 EXAMPLES = 12 if FULL else 3
@@ -40,6 +40,8 @@ class Draw:
     seed: int = 0
     batch: int = 3
     """Samples; a check raises it to what the loss and the law need."""
+    cut: int = 0
+    """Classes or columns of maps less than the case declares."""
     scale: float = 1.0
     """What the signals are multiplied by, where that leaves them valid."""
     kept: float = 0.6
@@ -53,6 +55,8 @@ class Draw:
     def inputs(self, case: Case, *, extra: int = 0) -> Inputs:
         """float64 inputs with at least `extra` samples more than the loss needs."""
         inputs = case.inputs(self.generator, max(self.batch, case.minimum_batch + extra))
+        if self.cut:
+            inputs = narrowed(case, inputs, self.cut)
         if self.scale == 1.0 or not scalable(case):
             return inputs
         return on_signals(inputs, lambda tensor: tensor * self.scale if tensor.is_floating_point() else tensor)
@@ -71,6 +75,7 @@ def draws() -> st.SearchStrategy[Draw]:
         Draw,
         seed=st.integers(0, 2**16),
         batch=st.sampled_from([3, 4, 2, 5, 1]),
+        cut=st.sampled_from([0, 1, 3]),
         scale=st.sampled_from([1.0, 4.0, 0.1]),
         kept=st.sampled_from([0.6, 0.3, 0.9]),
         temperature=st.floats(1e-2, 1e4),

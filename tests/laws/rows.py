@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -101,18 +102,44 @@ def attends(case: Case, tensor: Tensor) -> bool:
     return about_attention and case.item_axes == 2 and tensor.dim() == 4 and tensor.shape[1] == tensor.shape[-1]
 
 
-def cut_items(case: Case, inputs: Inputs, length: int) -> Inputs:
-    """The first `length` items of each sample, where items are tokens on the second axis."""
+def cut_items(case: Case, inputs: Inputs, start: int, stop: int) -> Inputs:
+    """The items from `start` up to `stop` of each sample, where items are tokens on the second axis."""
     whole = item_shape(case, inputs)[1]
+    kept = slice(start, stop)
 
     def cut(tensor: Tensor) -> Tensor:
         if tensor.dim() < 2 or tensor.shape[1] != whole:
             return tensor
-        return tensor[:, :length, ..., :length] if attends(case, tensor) else tensor[:, :length]
+        return tensor[:, kept, ..., kept] if attends(case, tensor) else tensor[:, kept]
 
     shared = {name: value for name, value in inputs.needs.items() if name in case.shared}
     everything = on_all(inputs, cut)
     return replace(everything, needs={**everything.needs, **shared})
+
+
+def narrowed(case: Case, inputs: Inputs, count: int) -> Inputs:
+    """Without the last `count` classes of logits, of which 4 stay, or columns of maps, of which one stays."""
+    signals = [*tensors(inputs.student), *tensors(inputs.teacher)]
+    if case.fixed_width:
+        return inputs
+    if signal_of(case) == "logits" and len({tensor.shape[-1] for tensor in signals}) == 1:
+        classes = signals[0].shape[-1]
+        cut = partial(_without_classes, classes=classes, left=max(min(4, classes), classes - count))
+    elif "map" in signal_of(case) and all(tensor.dim() == 4 for tensor in signals):
+        cut = partial(_without_columns, count=count)
+    else:
+        return inputs
+    return on_all(inputs, cut)
+
+
+def _without_classes(tensor: Tensor, classes: int, left: int) -> Tensor:
+    if not tensor.is_floating_point() and tensor.dtype != torch.bool:
+        return torch.where(tensor >= 0, tensor % left, tensor)
+    return tensor[..., :left] if tensor.dim() > 1 and tensor.shape[-1] == classes else tensor
+
+
+def _without_columns(tensor: Tensor, count: int) -> Tensor:
+    return tensor[..., : max(1, tensor.shape[-1] - count)] if tensor.dim() == 4 else tensor
 
 
 def leading(inputs: Inputs) -> tuple[Inputs, list[Tensor]]:

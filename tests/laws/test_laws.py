@@ -43,29 +43,30 @@ def exemptions() -> list[object]:
     ]
 
 
-@pytest.mark.parametrize(("law", "case"), pairs())
-def test_law(law: str, case: Case) -> None:
-    """A loss that breaks a law it claims trains a student on something its user did not ask for."""
-    try:
-        hold(law, case)
-    except Inapplicable as reason:
-        pytest.skip(f"{law} has nothing to say about {case.name}: {reason}")
+class TestLossLaws:
+    """Every law for every case; a law that does not apply is skipped by name, with its reason (`pytest -rs`)."""
 
+    @pytest.mark.parametrize(("law", "case"), pairs())
+    def test_law(self, law: str, case: Case) -> None:
+        """A loss that breaks a law it claims trains a student on something its user did not ask for."""
+        try:
+            hold(law, case)
+        except Inapplicable as reason:
+            pytest.skip(f"{law} has nothing to say about {case.name}: {reason}")
 
-@pytest.mark.parametrize("duty", DUTIES)
-@pytest.mark.parametrize("case", [pytest.param(case, id=title(case)) for case in all_cases()])
-def test_duty(duty: str, case: Case) -> None:
-    """The value is the paper's, by an independent float64 oracle, reductions agree, dead units do no harm."""
-    try:
-        hold(duty, case)
-    except Inapplicable as reason:
-        pytest.skip(f"{duty} has nothing to say about {case.name}: {reason}")
+    @pytest.mark.parametrize("duty", DUTIES)
+    @pytest.mark.parametrize("case", [pytest.param(case, id=title(case)) for case in all_cases()])
+    def test_duty(self, duty: str, case: Case) -> None:
+        """The value is the paper's, by an independent float64 oracle, reductions agree, dead units do no harm."""
+        try:
+            hold(duty, case)
+        except Inapplicable as reason:
+            pytest.skip(f"{duty} has nothing to say about {case.name}: {reason}")
 
-
-@pytest.mark.parametrize(("law", "name"), exemptions())
-def test_exemption_is_true(law: str, name: str) -> None:
-    """An exemption that is not needed hides a promise that could have been made, or a test never written."""
-    assert is_true(law, cases_of(name)), f"{name} obeys {law} in every trial: take the exemption away."
+    @pytest.mark.parametrize(("law", "name"), exemptions())
+    def test_exemption_is_true(self, law: str, name: str) -> None:
+        """An exemption that is not needed hides a promise that could have been made, or a test never written."""
+        assert is_true(law, cases_of(name)), f"{name} obeys {law} in every trial: take the exemption away."
 
 
 @pytest.mark.parametrize("name", catalogue())

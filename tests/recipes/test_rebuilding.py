@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_model
+from safetensors.torch import load_file, save_model
 from torch import nn
 
 import knowledge_distillation as kd
 from knowledge_distillation.errors import CheckpointError, ConfigError
-from knowledge_distillation.recipes.rebuilding import rebuilt
+from knowledge_distillation.recipes.rebuilding import rebuilt, rebuilt_run
 from knowledge_distillation.recipes.running import own_names, run_recipe
 from tests.recipes.test_running import MODULE, recipe
 from tests.training.toys import QUIET, loader, mlp
@@ -58,3 +60,64 @@ def test_weights_of_another_student_are_refused(tmp_path: Path) -> None:
     save_model(nn.Linear(2, 2), str(tmp_path / "student.safetensors"))
     with pytest.raises(CheckpointError, match="must hold the weights of the student 'net'"):
         rebuilt(tmp_path, own)
+
+
+@pytest.mark.parametrize("where", ["run", "cache"])
+def test_the_teacher_that_taught_comes_back(where: str, tmp_path: Path) -> None:
+    """Otherwise the report measures an untrained teacher, and the student looks better than it is."""
+    (tmp_path / "mine.py").write_text(MODULE)
+    own = own_names(tmp_path / "mine.py")
+    teacher = {"name": "net", "hidden": 8, "train": {"max_epochs": 1, "trainer": QUIET}}
+    cache = {"directory": str(tmp_path / "cache")} if where == "cache" else None
+    run_recipe(recipe(teacher=teacher, cache=cache), directory=tmp_path / "run", own=own)
+    before = torch.get_rng_state()
+    found = rebuilt_run(tmp_path / "run", own)
+    assert torch.equal(before, torch.get_rng_state())
+    assert found.notes == ()
+    stored = load_file(tmp_path / where / "teacher" / "student.safetensors")
+    assert isinstance(found.teacher, nn.Module)
+    assert not found.teacher.training
+    assert {name: tensor.tolist() for name, tensor in found.teacher.state_dict().items()} == {
+        name: tensor.tolist() for name, tensor in stored.items()
+    }
+
+
+def test_an_ensemble_comes_back_with_every_member(tmp_path: Path) -> None:
+    """Otherwise a report holds the student against one of several teachers."""
+    (tmp_path / "mine.py").write_text(MODULE)
+    own = own_names(tmp_path / "mine.py")
+    member = {"name": "net", "train": {"max_epochs": 1, "trainer": QUIET}}
+    teacher = {"name": "ensemble", "members": [member, {**member, "hidden": 6}]}
+    teacher = json.loads(json.dumps(teacher))  # nothing is shared, as in a file
+    run = run_recipe(recipe(teacher=teacher), directory=tmp_path / "run", own=own)
+    found = rebuilt_run(tmp_path / "run", own)
+    assert isinstance(found.teacher, kd.teachers.EnsembleTeacher)
+    batch = next(iter(found.data.validation["test"]))
+    taught = run.module.teacher
+    assert taught is not None
+    torch.testing.assert_close(
+        found.teacher.signals(batch, ("logits",)).logits, taught.signals(batch, ("logits",)).logits
+    )
+
+
+@pytest.mark.parametrize(
+    ("teacher", "why"),
+    [
+        ({"name": "ema"}, "it followed the student"),
+        ({"name": "net", "hidden": 8}, "had no weights"),
+        (
+            {"name": "net", "weights": "elsewhere.safetensors"},
+            "elsewhere.safetensors must hold the weights of the teach",
+        ),
+    ],
+)
+def test_a_teacher_that_cannot_come_back_is_said_to(teacher: dict[str, Any], why: str, tmp_path: Path) -> None:
+    """Otherwise the teacher's column is missing, and nobody knows why."""
+    (tmp_path / "mine.py").write_text(MODULE)
+    own = own_names(tmp_path / "mine.py")
+    run_recipe(recipe(teacher={"name": "net"}), directory=tmp_path / "run", own=own)
+    file = tmp_path / "run" / "recipe.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "teacher": teacher}))
+    found = rebuilt_run(tmp_path / "run", own)
+    assert found.teacher is None
+    assert why in found.notes[0]

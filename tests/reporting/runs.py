@@ -161,8 +161,8 @@ def evaluation() -> dict[str, Any]:
         "teacher": model(0.931, 44_700_000, 7.81, 0),
         "student": model(0.912, 3_140_000, 1.12, 1),
         "control": model(0.837, 3_140_000, 1.11, 2),
-        "exported (onnx)": model(0.912, 3_140_000, 0.62, 1),
-        "exported (int8)": model(0.909, 830_000, 0.41, 3),
+        "onnx": model(0.912, 3_140_000, 0.62, 1),
+        "int8": model(0.909, 830_000, 0.41, 3),
     }
     worse = [
         {
@@ -196,7 +196,7 @@ def evaluation() -> dict[str, Any]:
             for name, agreement, kl in (
                 ("student", 0.957, 0.081),
                 ("control", 0.866, 0.443),
-                ("exported (onnx)", 0.957, 0.081),
+                ("onnx", 0.957, 0.081),
             )
         },
         "regressions": {

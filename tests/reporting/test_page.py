@@ -240,8 +240,8 @@ def test_each_part_may_be_absent_and_says_how_to_get_it(absent: str, tmp_path: P
     page = Page(html)
     assert page.unbalanced == []
     commands = {
-        "comparison.json": f"kd compare {home} --seeds 5",
-        "evaluation.json": f"kd report {home}",
+        "comparison.json": f"kd compare {home}/recipe.yaml --seeds 5",
+        "evaluation.json": f"kd report {home} --evaluate",
         "doctor.json": f"kd doctor {home / 'recipe.yaml'}",
         "exports": f"kd export {home} --to onnx",
     }
@@ -352,3 +352,28 @@ def test_a_missing_package_names_the_extra(full: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("knowledge_distillation.reporting.writing.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"knowledge-distillation-toolkit\[report\]"):
         write_report(full)
+
+
+def test_a_bin_of_one_item_is_no_gap(tmp_path: Path) -> None:
+    """Otherwise a single odd item among 500 is reported as 75 points of false confidence."""
+    home = full_run(tmp_path / "run")
+    found = evaluation()
+    found["models"]["student"]["calibration"]["bins"] = [
+        {"low": 0.7, "high": 0.8, "confidence": 0.75, "accuracy": 0.0, "count": 1},
+        {"low": 0.8, "high": 0.9, "confidence": 0.85, "accuracy": 0.81, "count": 99},
+        {"low": 0.9, "high": 1.0, "confidence": 0.99, "accuracy": 0.9, "count": 400},
+    ]
+    write(home, "evaluation", found)
+    html = write_report(home).read_text()
+    assert "The widest gap: 90% right where it is 99% sure." in Page(html).text
+    assert html.count("bar c-student few") == 1
+
+
+def test_a_file_exported_after_the_evaluation_is_named_with_the_command(tmp_path: Path) -> None:
+    """Otherwise a table without the exported file reads as if there were none."""
+    home = full_run(tmp_path / "run")
+    found = evaluation()
+    del found["models"]["int8"]
+    write(home, "evaluation", found)
+    text = Page(write_report(home).read_text()).text
+    assert f"Not measured with the others: int8. kd report {home} --evaluate" in text

@@ -352,6 +352,27 @@ def test_a_metric_that_is_no_number_ends_the_comparison(tmp_path: Path) -> None:
     assert not (run.directory / "comparison.json").exists()
 
 
+def test_a_comparison_that_is_stopped_leaves_the_one_before_it_as_it_was(tmp_path: Path) -> None:
+    """Otherwise the verdict of one comparison stands beside the control student of another."""
+    stop = [False]
+
+    def adapter(model: nn.Module, batch: Any, temperature: float) -> kd.Signals:
+        if stop[0] and torch.is_grad_enabled():
+            raise KeyboardInterrupt
+        return kd.Signals(logits=model(batch[0]), labels=batch[1])
+
+    run = train(tmp_path / "run", adapter=adapter)
+    run.compare(seeds=2, equal="steps")
+    before = {path.name: path.read_bytes() for path in run.directory.iterdir() if path.is_file()}
+
+    def in_the_second_seed(line: str) -> None:
+        stop[0] = line.startswith("seed 8")
+
+    with pytest.raises(KeyboardInterrupt):
+        run.compare(seeds=[7, 8], equal="steps", progress=in_the_second_seed)
+    assert {path.name: path.read_bytes() for path in run.directory.iterdir() if path.is_file()} == before
+
+
 @pytest.mark.parametrize(("count", "said"), [(1, "two values only"), (20, "by 5.0 points")])
 def test_few_validation_samples_are_said(tmp_path: Path, count: int, said: str) -> None:
     """Otherwise one sample decides what is shipped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import subprocess
@@ -181,7 +182,7 @@ def test_a_model_that_depends_on_the_layout_is_not_changed(monkeypatch: pytest.M
     assert "channels_last changes the" in module.speed.line
 
 
-def test_a_setting_that_fails_is_skipped_and_said(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_setting_that_fails_is_skipped_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise `view` in somebody's model, or a compiler that is not there, ends the training."""
 
     def viewed(hidden: Tensor) -> Tensor:
@@ -194,6 +195,26 @@ def test_a_setting_that_fails_is_skipped_and_said(monkeypatch: pytest.MonkeyPatc
     )
     assert len(losses) == 8
     assert "channels_last failed (RuntimeError: view size is not compatible" in module.speed.line
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_what_was_chosen_is_said_in_one_place(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], logged: bool
+) -> None:
+    """Otherwise who asked for speed reads nothing where logging shows no such lines, or reads it twice."""
+    caplog.set_level(logging.INFO if logged else logging.WARNING, logger="knowledge_distillation.training.speed")
+    module, _ = train({"channels_last": True})
+    places = {"log": caplog.text, "stderr": capsys.readouterr().err}
+    assert [name for name, text in places.items() if module.speed.line in text] == ["log" if logged else "stderr"]
+
+
+def test_without_a_handler_the_choice_is_still_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A level alone shows nothing: the line went to a log that nobody had set up."""
+    monkeypatch.setattr(logging.getLogger("knowledge_distillation.training.speed"), "propagate", False)
+    logging.getLogger("knowledge_distillation.training.speed").setLevel(logging.INFO)
+    module, _ = train({"channels_last": True})
     assert module.speed.line in capsys.readouterr().err
 
 
@@ -294,7 +315,7 @@ def test_two_processes_choose_as_one(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

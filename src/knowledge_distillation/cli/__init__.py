@@ -10,8 +10,12 @@ from collections.abc import Sequence
 COMMANDS = {
     "demo": "teach a small model real digits and see what the teacher was worth",
     "train": "train a student as a recipe says",
+    "doctor": "say what would be silently wrong with a training, before its first step",
+    "compare": "train the same student without the teacher too: did distillation help?",
     "cache": "keep a teacher's answers on the disk; inspect or verify what is kept",
     "capture": "show the layers of a model that a recipe can name, with the shapes they give",
+    "report": "measure a run and write all that is known of it on one page",
+    "sweep": "try settings of a recipe and write out the best one",
     "list": "show losses, recipes, optimizers, schedules, models, data sets",
 }
 
@@ -20,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 when done, 1 when the run failed, 2 when the input is wrong, 130 after Ctrl-C, 143 after SIGTERM.
+        0 when done, 1 when the run failed or the doctor found an error, 2 when the input is wrong, 130 after Ctrl-C,
+        143 after SIGTERM.
     """
     parser = argparse.ArgumentParser(
         prog="kd", description="Knowledge distillation: a teacher and data go in, a smaller proven student comes out."
@@ -40,7 +45,7 @@ def _run(options: argparse.Namespace) -> int:
 
     command = importlib.import_module(f"{__name__}.{options.command}_command")
     try:
-        command.run(options)
+        code = command.run(options)
     except KeyboardInterrupt:
         print("Stopped. What was written stays; continue a training with --resume auto.", file=sys.stderr)
         return 130
@@ -50,4 +55,4 @@ def _run(options: argparse.Namespace) -> int:
     except DistillationError as error:
         print(f"kd {options.command}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
-    return 0
+    return code or 0

@@ -59,13 +59,22 @@ def run(options: argparse.Namespace) -> None:
     quiet_lightning()
     notes = Console(stderr=True)
     trained = run_recipe(recipe, directory=options.directory, own=own_names(options.module) if options.module else {})
-    found = trained.compare(
-        options.seeds,
-        arms=arms,
-        equal=options.equal,
-        metric=options.metric,
-        progress=lambda line: notes.print(line, markup=False, highlight=False),
-    )
+    try:
+        found = trained.compare(
+            options.seeds,
+            arms=arms,
+            equal=options.equal,
+            metric=options.metric,
+            progress=lambda line: notes.print(line, markup=False, highlight=False),
+        )
+    except KeyboardInterrupt:
+        notes.print(
+            f"The distilled student in {trained.directory} is finished; of the comparison nothing was written, and it "
+            "begins anew.",
+            markup=False,
+            highlight=False,
+        )
+        raise
     if options.json:
         print(json.dumps({"directory": str(trained.directory), **found.as_dict()}))
         return
@@ -80,9 +89,9 @@ def run(options: argparse.Namespace) -> None:
 def _table(found: Comparison) -> Table:
     from rich.table import Table
 
-    table = Table(show_edge=False)
+    table = Table(show_edge=False, pad_edge=False)
     for heading in (f"{len(found.seeds)} seeds", found.metric, "steps", "seconds", "difference, 95% interval"):
-        table.add_column(heading, justify="left" if heading.endswith("seeds") else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading.endswith("seeds") else "right")
     for cells in _rows(found):
         table.add_row(*cells)
     return table

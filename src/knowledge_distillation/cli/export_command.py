@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> None:
     from knowledge_distillation.export import export, push
     from knowledge_distillation.recipes.rebuilding import rebuilt
     from knowledge_distillation.recipes.running import own_names
+    from knowledge_distillation.run_export import measured_of
 
     forms = list(dict.fromkeys(options.to or ["onnx"]))
     if options.push and len(forms) > 1:
@@ -44,8 +45,7 @@ def run(options: argparse.Namespace) -> None:
         "license": options.license,
         "data": str(recipe.data["name"]),
         "teacher": str((recipe.teacher or {}).get("name", "")),
-        "evaluation": _written(home / "evaluation.json"),
-        "comparison": _written(home / "comparison.json"),
+        **measured_of(home),
     }
     manifests = []
     for form in forms:
@@ -83,6 +83,3 @@ def _line(file: Path, manifest: Any) -> str:
         parts.append(f"score {numbers['score']['student']:.4f} -> {numbers['score']['artefact']:.4f}")
     return f"{manifest['form']}: {', '.join(parts)}\n  {file}"
 
-
-def _written(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

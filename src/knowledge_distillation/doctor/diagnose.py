@@ -14,7 +14,8 @@ from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.doctor.checks import CHECKS, Check
 from knowledge_distillation.doctor.finding import SEVERITIES, Diagnosis, Finding
 from knowledge_distillation.doctor.loaders import CannotTell, undrawn
-from knowledge_distillation.doctor.patient import Patient, Plan
+from knowledge_distillation.doctor.patient import Patient
+from knowledge_distillation.doctor.plan import Plan
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.teachers import Teacher, as_teacher
 from knowledge_distillation.training.optimizers import OptimizerFactory

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -73,6 +75,11 @@ class Diagnosis:
             "skipped": dict(self.skipped),
             "seconds": self.seconds,
         }
+
+    def write(self, directory: Path) -> None:
+        """Write doctor.json, which the report reads, into a directory."""
+        text = json.dumps(self.as_dict(), indent=2, allow_nan=False)
+        (directory / "doctor.json").write_text(text, encoding="utf-8")
 
     def __str__(self) -> str:
         lines = [str(finding) for finding in self.findings] or ["Nothing was found."]

@@ -35,7 +35,7 @@ def undrawn(*holders: Any) -> Iterator[None]:
     """
     own = list(_generators(holders))
     states = [_state(generator) for generator in own]
-    cards = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    cards = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     with generators_kept():
         try:
             yield
@@ -83,10 +83,22 @@ def first_items(batch: Any, count: int) -> Any:
 
 def batch_size(batch: Any) -> int | None:
     """Items of a batch, if every tensor in it says the same; None otherwise."""
-    sizes: set[int] = set()
     content = batch.content if isinstance(batch, TaughtBatch) else batch
-    map_leaves(content, lambda leaf: sizes.add(len(leaf) if leaf.dim() else 0) if isinstance(leaf, Tensor) else None)
+    sizes = {len(leaf) if leaf.dim() else 0 for leaf in tensors_in(content)}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def tensors_in(content: Any) -> list[Tensor]:
+    """All tensors of a batch."""
+    found: list[Tensor] = []
+
+    def note(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        return leaf
+
+    map_leaves(content, note)
+    return found
 
 
 def _cut(leaf: Any, size: int, count: int) -> Any:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
-from knowledge_distillation.capture.adapters import LABEL_KEYS, Adapter, adapter_pair, split_batch
+from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.doctor.answers import Answers, classified, joined
 from knowledge_distillation.doctor.asking import (
     ask_student,
@@ -23,9 +21,13 @@ from knowledge_distillation.doctor.asking import (
     models_of,
     prepared,
 )
-from knowledge_distillation.doctor.loaders import CannotTell, batch_size, first_items, peek
-from knowledge_distillation.doctor.tokens import next_labels, repeats_inputs
+from knowledge_distillation.doctor.effort import affordable, too_large
+from knowledge_distillation.doctor.loaders import CannotTell, first_items
+from knowledge_distillation.doctor.once import once
+from knowledge_distillation.doctor.plan import Plan
+from knowledge_distillation.doctor.samples import Samples
 from knowledge_distillation.doctor.terms import TermLook, looked_at
+from knowledge_distillation.doctor.tokens import next_labels, repeats_inputs
 from knowledge_distillation.objective import Objective, as_objective
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import (
@@ -40,49 +42,11 @@ from knowledge_distillation.teachers.cache import TaughtBatch
 from knowledge_distillation.training.pipelines import AccuracyPipeline, to_device
 from knowledge_distillation.training.preparing import loader_sizes, make_ready
 
-QUICK_ITEMS, FULL_ITEMS, FULL_BATCHES = 128, 1024, 8
 FEW_ITEMS = 16
 """Items of a question that is only asked to compare two answers, or of somebody outside."""
 
-Result = TypeVar("Result")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How the training is meant to go; names and meaning are those of `distill`."""
-
-    objective: Any = "kd"
-    pipeline: Any = None
-    adapter: Any = "auto"
-    temperature: float = 1.0
-    optimizer: Any = "adamw"
-    learning_rate: float = 1e-3
-    schedule: Any = ""
-    max_epochs: int = 10
-    warm_up_epochs: float = 0.0
-    trainer: Mapping[str, Any] = field(default_factory=dict)
-    teacher_score: float | None = None
-
-
-def once(make: Callable[[Patient], Result]) -> property:
-    """A property that is computed once, whether it succeeds or ends in `CannotTell`."""
-
-    @wraps(make)
-    def known(self: Patient) -> Result:
-        if make.__name__ not in self.made:
-            try:
-                self.made[make.__name__] = make(self)
-            except CannotTell as reason:
-                self.made[make.__name__] = reason
-        found = self.made[make.__name__]
-        if isinstance(found, CannotTell):
-            raise CannotTell(*found.args)
-        return found  # type: ignore[no-any-return]
-
-    return property(known)
-
-
-class Patient:
+class Patient(Samples):
     """One training that has not begun.
 
     Args:
@@ -90,10 +54,7 @@ class Patient:
         teacher: a module, a `Teacher` or None.
         student: about to be trained.
         train_loader, val_loaders: as for `distill`.
-        quick: look at one batch of the training data and one of validation, at most 128 items of each.
-
-    Attributes:
-        crashes: "student", "teacher", "objective", "train loader", ... -> what it raised when it was asked.
+        quick: look at one batch of the training data and one of validation, cut to what is cheap to ask about.
     """
 
     def __init__(
@@ -105,20 +66,12 @@ class Patient:
         val_loaders: Mapping[str, Any] | None,
         quick: bool,
     ) -> None:
-        self.plan, self.quick = plan, quick
-        self.student = student
-        self.train_loader = train_loader
-        self.val_loaders = dict(val_loaders) if isinstance(val_loaders, Mapping) else {}
-        self.given_val_loaders: Any = val_loaders
+        self.plan, self.student = plan, student
         self.student_adapter, self.teacher_adapter = self._adapters(plan.adapter)
-        self.teacher: Teacher | None = (
-            LiveTeacher(teacher, adapter=self.teacher_adapter, temperature=plan.temperature)
-            if isinstance(teacher, nn.Module)
-            else teacher
-        )
-        self.teacher_models = models_of(self.teacher)
-        self.made: dict[str, Any] = {}
-        self.crashes: dict[str, Exception] = {}
+        if isinstance(teacher, nn.Module):
+            teacher = LiveTeacher(teacher, adapter=self.teacher_adapter, temperature=plan.temperature)
+        super().__init__(train_loader, val_loaders, teacher, quick)
+        self.teacher_models = models_of(teacher)
         self._said: dict[tuple[str, int], Signals] = {}
 
     @staticmethod
@@ -127,76 +80,6 @@ class Patient:
             return adapter_pair(adapter)
         except ValueError:  # the check of the arguments says so
             return adapter_pair("auto")
-
-    @contextmanager
-    def blaming(self, what: str) -> Iterator[None]:
-        """Note what raised, for the check that reports it, and go on without it."""
-        try:
-            yield
-        except CannotTell:
-            raise
-        except Exception as error:
-            self.crashes.setdefault(what, error)
-            raise CannotTell(f"the {what} raised {type(error).__name__}") from error
-
-    # -- data ------------------------------------------------------------------------------------------------------
-
-    @once
-    def batches(self) -> list[Any]:
-        """Batches of the training data, as training would hand them out, the first cut to its first items."""
-        loader = self.train_loader
-        with self.blaming("train loader"):
-            if isinstance(self.teacher, CachedTeacher):
-                loader = self.teacher.loader(loader)
-            found = self._few(peek(loader, 1 if self.quick else FULL_BATCHES))
-        if not found:
-            raise CannotTell("the train loader gave no batch")
-        return found
-
-    @once
-    def validation(self) -> list[Any]:
-        """Batches of the first validation loader."""
-        if not self.val_loaders:
-            raise CannotTell("there is no validation loader")
-        with self.blaming("validation loader"):
-            found = self._few(peek(next(iter(self.val_loaders.values())), 1 if self.quick else FULL_BATCHES))
-        if not found:
-            raise CannotTell("the validation loader gave no batch")
-        return found
-
-    def _few(self, batches: list[Any]) -> list[Any]:
-        most = QUICK_ITEMS if self.quick else FULL_ITEMS
-        kept: list[Any] = []
-        for batch in batches:
-            kept.append(first_items(batch, most))
-            most -= batch_size(batch) or most
-            if most <= 0:
-                break
-        return kept
-
-    @once
-    def content(self) -> Any:
-        """The first training batch as the models take it."""
-        first = self.batches[0]
-        return first.content if isinstance(first, TaughtBatch) else first
-
-    @once
-    def labels(self) -> Tensor:
-        """Labels of the first training batch."""
-        labels = self.labels_of(self.content)
-        if labels is None:
-            raise CannotTell("the batches carry no labels")
-        return labels
-
-    def labels_of(self, batch: Any) -> Tensor | None:
-        """The labels that a batch carries."""
-        content = batch.content if isinstance(batch, TaughtBatch) else batch
-        if isinstance(content, Mapping):
-            found = next((content[key] for key in LABEL_KEYS if key in content), None)
-            return found if isinstance(found, Tensor) else None
-        with self.blaming("adapter"):
-            _, _, labels = split_batch(content)
-        return labels if isinstance(labels, Tensor) else None
 
     # -- what the models say ---------------------------------------------------------------------------------------
 
@@ -210,8 +93,26 @@ class Patient:
         """The teacher on the first training batch, with all that the objective reads."""
         return self.teacher_on("batches", 0)
 
+    def quick_items(self, batch: Any) -> int:
+        """Items of a batch that both models can be asked about in the quick form."""
+        one = first_items(batch, 1)
+        sides = [
+            (self.student, self.student_adapter),
+            *((model, self.teacher_adapter) for model in self.teacher_models),
+        ]
+        if too_large(model for model, _ in sides):
+            return FEW_ITEMS
+        return affordable(
+            partial(ask_student, model, adapter, one, temperature=self.plan.temperature) for model, adapter in sides
+        )
+
+    def _check_effort(self) -> None:
+        if self.quick and too_large([self.student, *self.teacher_models]):
+            raise CannotTell("models of this size are asked on a CPU in the full form only")
+
     def student_on(self, where: str, place: int) -> Signals:
         """The student's signals on one batch of "batches" or "validation"; asked once."""
+        self._check_effort()
         key = (f"student {where}", place)
         if key not in self._said:
             batch = getattr(self, where)[place]
@@ -257,6 +158,7 @@ class Patient:
         teacher = self.teacher
         if teacher is None:
             raise CannotTell("there is no teacher")
+        self._check_effort()
         if self.quick and not is_at_hand(teacher):
             raise CannotTell("a teacher outside this process, or of your own kind, is asked in the full form only")
         if isinstance(teacher, ReadsStudent):
@@ -330,6 +232,7 @@ class Patient:
         objective = copy.deepcopy(self.objective)
         if objective.is_ready:
             return objective
+        self._check_effort()
         if objective.needs_teacher and self.teacher is None:
             raise CannotTell("there is no teacher")
         if self.quick and objective.roles("student") | objective.roles("teacher"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -48,6 +47,5 @@ def preflight(
         if finding.severity != "note":
             logger.warning("%s", finding)
     if directory is not None:
-        text = json.dumps(diagnosis.as_dict(), indent=2, allow_nan=False)
-        (Path(directory) / "doctor.json").write_text(text, encoding="utf-8")
+        diagnosis.write(Path(directory))
     return diagnosis

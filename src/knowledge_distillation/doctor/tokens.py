@@ -101,14 +101,14 @@ def padding(sequences: Tensor) -> Tensor | None:
 
 
 def _runs(same: Tensor) -> Tensor | None:
-    """The run of True at the end of each row, if it looks like padding: many rows, unequal lengths, seldom elsewhere."""
+    """The run of True at the end of each row if it looks like padding: many rows, unequal lengths, seldom elsewhere."""
     runs = same.flip(1).long().cumprod(dim=1).flip(1).bool()
     lengths = runs.sum(dim=1)
     elsewhere = int((same & ~runs).sum())
     is_padding = (
         float((lengths >= 2).float().mean()) >= LEAST_ROWS
         and float(runs.float().mean()) >= LEAST_SHARE
-        and len(lengths.unique()) > 1
+        and len(torch.unique(lengths)) > 1
         and elsewhere <= 0.1 * int(runs.sum())
     )
     return runs if is_padding else None

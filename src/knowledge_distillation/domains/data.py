@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,10 @@ class Data:
         train: shuffled training loader.
         validation: name -> loader; scored after every epoch.
         facts: what models of this data must know, such as {"classes": 10, "channels": 1, "size": 28}.
+        class_names: one for each class, for reports; none where classes have numbers only.
     """
 
     train: DataLoader[Any]
     validation: Mapping[str, DataLoader[Any]]
     facts: Mapping[str, int]
+    class_names: Sequence[str] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,7 @@ def measure_energy(
             "Energy estimates need codecarbon, which is not installed. Run: pip install "
             "'knowledge-distillation-toolkit[energy]', or leave out energy=True."
         ) from error
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)  # its own argument comes too late for its first lines
     tracker = OfflineEmissionsTracker(
         country_iso_code=country,
         save_to_file=False,
@@ -41,15 +43,15 @@ def measure_energy(
         allow_multiple_runs=True,
     )
     calls = 0
+    tracker.start()  # looks for sensors, which takes seconds
     started = time.perf_counter()
-    tracker.start()
     try:
         while calls == 0 or time.perf_counter() - started < seconds:
             call()
             calls += 1
+        spent = time.perf_counter() - started
     finally:
         emissions = tracker.stop()
-    spent = time.perf_counter() - started
     kwh = float(tracker.final_emissions_data.energy_consumed)
     return {
         "joules_per_item": kwh * 3.6e6 / (calls * items),

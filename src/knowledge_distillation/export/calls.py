@@ -26,13 +26,11 @@ class Input:
     Attributes:
         name: in the artefact, such as "input_ids".
         parameter: of the student's forward that it is, or is inside of.
-        position: of that parameter among the positional inputs; None for one given by keyword.
         inside: keys and indices that lead to the tensor inside that parameter's value; mostly empty.
     """
 
     name: str
     parameter: str
-    position: int | None
     inside: tuple[str | int, ...]
 
 
@@ -97,16 +95,18 @@ def inputs_of(model: nn.Module, call: Call) -> tuple[Input, ...]:
     Raises:
         ModelContractError: if the model was given no tensor.
     """
-    parameters = _parameters(model)
     found = []
-    for position, value in enumerate(call.positional):
-        parameter = parameters[position] if position < len(parameters) else f"input_{position}"
-        found += [Input(_joined(parameter, path), parameter, position, path) for path, _ in _leaves(value)]
-    for parameter, value in call.named.items():
-        found += [Input(_joined(parameter, path), parameter, None, path) for path, _ in _leaves(value)]
+    for parameter, value in (*zip(positional_of(model, call), call.positional, strict=False), *call.named.items()):
+        found += [Input(_joined(parameter, path), parameter, path) for path, _ in _leaves(value)]
     if not found:
         raise ModelContractError(f"{type(model).__name__} was given no tensor by this batch, so nothing can be traced.")
     return tuple(found)
+
+
+def positional_of(model: nn.Module, call: Call) -> list[str]:
+    """Names of what forward takes by position, in order; what only `*inputs` takes is "input_0", "input_1", ..."""
+    parameters = _parameters(model)
+    return parameters + [f"input_{place}" for place in range(len(parameters), len(call.positional))]
 
 
 def tensors_of(call: Call) -> list[Tensor]:
@@ -116,8 +116,7 @@ def tensors_of(call: Call) -> list[Tensor]:
 
 def constants_of(model: nn.Module, call: Call) -> dict[str, Any]:
     """Inputs that are no tensors and hold none, such as temperature=1.0: they become part of the artefact."""
-    parameters = _parameters(model)
-    given = {parameters[place]: value for place, value in enumerate(call.positional) if place < len(parameters)}
+    given = dict(zip(positional_of(model, call), call.positional, strict=False))
     plain = (bool, int, float, str, type(None))
     return {name: value for name, value in {**given, **call.named}.items() if isinstance(value, plain)}
 
@@ -174,7 +173,7 @@ class Plain(nn.Module):
         self.student = student
         self.positional = call.positional
         self.named = dict(call.named)
-        self.names = [entry.name for entry in inputs_of(student, call)] if call.positional or call.named else []
+        self.names = [entry.name for entry in inputs_of(student, call)]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The student's output tensors, in the order of `outputs_of`; tensors in the order of `tensors_of`."""
@@ -186,35 +185,6 @@ class Plain(nn.Module):
         positional = [map_leaves(value, replaced) for value in self.positional]
         named = {name: map_leaves(value, replaced) for name, value in self.named.items()}
         return tuple(outputs_of(self.student(*positional, **named), type(self.student).__name__).values())
-
-
-def taken(inputs: Sequence[Input], constants: Mapping[str, Any], positional: Sequence[Any], named: Any) -> list[Tensor]:
-    """The tensors of an artefact out of a call that is made as the student's.
-
-    Raises:
-        ModelContractError: if an input is missing, or a constant has another value than it was exported with.
-    """
-    names = {entry.position: entry.parameter for entry in inputs if entry.position is not None}
-    given = {names.get(place, f"input {place}"): value for place, value in enumerate(positional)} | dict(named)
-    for name, value in given.items():
-        if name in constants and constants[name] != value:
-            raise ModelContractError(
-                f"{name}={value!r} cannot be had: the artefact was exported with {name}={constants[name]!r}."
-            )
-    found = []
-    for entry in inputs:
-        if entry.parameter not in given and len(positional) == 1 == len(inputs):
-            given = {entry.parameter: positional[0]}
-        value = given.get(entry.parameter)
-        for key in entry.inside:
-            value = value[key] if value is not None else None
-        if not isinstance(value, Tensor):
-            raise ModelContractError(
-                f"The artefact needs the input {entry.name!r}, a tensor, and got {type(value).__name__}. It takes "
-                f"{', '.join(known.name for known in inputs)}."
-            )
-        found.append(value)
-    return found
 
 
 def floats_as(tensors: Sequence[Tensor], dtype: torch.dtype | None) -> list[Tensor]:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from knowledge_distillation.capture.paths import unwrap
 from knowledge_distillation.errors import ConfigError, ExportError
-from knowledge_distillation.export.calls import Call, Input, Plain, floats_as, taken
+from knowledge_distillation.export.answering import Signature
+from knowledge_distillation.export.calls import Plain, floats_as
 from knowledge_distillation.export.forms import FORMS
-from knowledge_distillation.signals import EMPTY, Signals
 
 MANIFEST = "manifest.json"
 
@@ -56,7 +56,7 @@ class Exported:
             MissingExtraError: if the form's package is not installed.
         """
         check_files(self.path, self.manifest)
-        structure = self.structure if model is None else Plain(unwrap(model), Call((), EMPTY, None, Signals()))
+        structure = self.structure if model is None else Plain(unwrap(model), Signature(self.manifest).call())
         names = [entry["name"] for entry in self.manifest["inputs"]]
         answer = FORMS[self.manifest["form"]].open(self.file, structure, names)
         return Loaded(answer, self.manifest)
@@ -75,13 +75,8 @@ class Loaded(nn.Module):
     def __init__(self, answer: Callable[..., Sequence[Tensor]], manifest: Mapping[str, Any]) -> None:
         super().__init__()
         self.answer = answer
-        self.inputs = tuple(
-            Input(entry["name"], entry["parameter"], entry["position"], tuple(entry["inside"]))
-            for entry in manifest["inputs"]
-        )
-        self.dtypes = [getattr(torch, entry["dtype"]) for entry in manifest["inputs"]]
+        self.signature = Signature(manifest)
         self.outputs = [entry["name"] for entry in manifest["outputs"]]
-        self.constants = dict(manifest["constants"])
         self.returns = str(manifest["returns"])
         # pipelines ask a model's first parameter for its device
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)
@@ -91,11 +86,12 @@ class Loaded(nn.Module):
         """What the student returns for these inputs.
 
         Raises:
-            ModelContractError: if an input is missing, or a constant has another value than it was exported with.
+            ModelContractError: as of `Signature.tensors`.
         """
-        tensors = taken(self.inputs, self.constants, positional, named)
+        tensors = self.signature.tensors(positional, named)
         device = tensors[0].device
-        given = [floats_as([tensor.cpu()], dtype)[0] for tensor, dtype in zip(tensors, self.dtypes, strict=True)]
+        dtypes = self.signature.dtypes
+        given = [floats_as([tensor.cpu()], dtype)[0] for tensor, dtype in zip(tensors, dtypes, strict=True)]
         with torch.no_grad():
             values = [value.to(device) for value in self.answer(*given)]
         if self.returns == "tensor":

@@ -93,10 +93,10 @@ def export(
     facts = Card.checked(card or {})
     target = _free(Path(directory))
     reads = adapter_pair(adapter)[0]
-    batches, whole = _batches(unwrap(model), example, loader, reads)
-    example = batches[0] if example is None else by_name(unwrap(model), example, reads)
     notes: list[str] = []
     with undisturbed(model):
+        batches, whole = _batches(unwrap(model), example, loader, reads)
+        example = batches[0] if example is None else by_name(unwrap(model), example, reads)
         student = _copied(model, None if chosen.keeps_dtype else torch.float32, example, reads, notes)
         ranges = _calibrating(student, whole if calibration is None else calibration, reads, form)
         job = _job(student, dynamic, quantisation, opset, notes, ranges)
@@ -180,7 +180,7 @@ def _copied(model: nn.Module, dtype: torch.dtype | None, example: Any, adapter: 
     call = recorded(twin, in_dtype(batch, dtype or own), adapter)
     plain = Plain(twin, call)
     if rounds_inputs(bare):
-        notes.append("The student is quantisation-aware: its rounded weights were written; inputs round in the file.")
+        notes.append("The student is quantisation-aware: the weights of the file are the rounded ones.")
     else:
         check_faithful(bare, plain, batch, adapter, dtype or own)
     return Shipped(plain, call, dtype or own)

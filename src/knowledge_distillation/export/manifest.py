@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from knowledge_distillation.export.calls import Input, constants_of, form_of
+from knowledge_distillation.export.calls import Input, constants_of, form_of, positional_of
 from knowledge_distillation.export.equality import Tolerance, tolerance_as_dict
 from knowledge_distillation.export.exported import file_facts
 from knowledge_distillation.export.job import Job, Shipped
@@ -44,6 +44,7 @@ def described(
             {"name": name, **_tensor_facts(tensor, vary)}
             for (name, tensor), vary in zip(job.outputs.items(), axes, strict=True)
         ],
+        "positional": positional_of(shipped.plain.student, shipped.call),
         "returns": form_of(shipped.call.output),
         "constants": constants_of(shipped.plain.student, shipped.call),
         "student": {

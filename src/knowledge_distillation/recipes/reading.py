@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -43,6 +44,7 @@ class Recipe:
             "data_free".
         cache: {"directory": ...} and settings of `write_cache`; the teacher is then asked only once, and teaches from
             what it said. Without "signals": all that the objective reads of the teacher, in float16.
+        sweep: path of a setting -> the values to try, for `kd sweep`; see `search_space`. A training leaves it alone.
         description: one line for `kd list recipes`.
     """
 
@@ -53,7 +55,15 @@ class Recipe:
     training: dict[str, Any] = field(default_factory=dict)
     method: dict[str, Any] | None = None
     cache: dict[str, Any] | None = None
+    sweep: dict[str, Any] | None = None
     description: str = ""
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that writes out what stands in two places, since a recipe takes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 class _Loader(yaml.SafeLoader):
@@ -108,7 +118,7 @@ def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"The recipe {path} must be UTF-8 text, and is not: {error}.") from None
-    content = _parse(text, str(path))
+    content = parsed(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(
             f"The recipe {path} must hold sections (teacher, student, data, ...), got {type(content).__name__}."
@@ -116,6 +126,28 @@ def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     for override in overrides:
         _override(content, override)
     return check_recipe(content, str(path))
+
+
+def as_yaml(sections: Mapping[str, Any]) -> str:
+    """The text of a recipe file that `read_recipe` takes."""
+    text: str = yaml.dump(dict(sections), Dumper=_Dumper, sort_keys=False)
+    return text
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """A copy of the recipe with other values.
+
+    Args:
+        recipe: is left as it is.
+        settings: "a.b" -> value.
+
+    Raises:
+        ConfigError: if a path leads through a value, or the recipe is none any more.
+    """
+    content = {entry.name: copy.deepcopy(getattr(recipe, entry.name)) for entry in fields(Recipe)}
+    for path, value in settings.items():
+        _put(content, path, copy.deepcopy(value), path)
+    return check_recipe(content, ", ".join(f"{path}={value!r}" for path, value in settings.items()))
 
 
 def check_recipe(content: Mapping[str, Any], source: str) -> Recipe:
@@ -133,6 +165,8 @@ def check_recipe(content: Mapping[str, Any], source: str) -> Recipe:
         if sections.get(section) is not None:
             sections[section] = _named(sections[section], f"{source}: {section}")
     _check_training(sections["training"], TRAINING_KEYS, f"{source}: training")
+    if sections.get("sweep") is not None and not isinstance(sections["sweep"], dict):
+        raise ConfigError(f"{source}: sweep must map settings to the values to try, got {sections['sweep']!r}.")
     if sections.get("cache") is not None:
         _check_cache(sections["cache"], sections.get("teacher"), f"{source}: cache")
     _check_weights(sections["student"], f"{source}: student")
@@ -189,7 +223,8 @@ def _check_weights(model: Mapping[str, Any], source: str) -> None:
         raise ConfigError(f"{source}.weights must be the path of a safetensors file, got {model['weights']!r}.")
 
 
-def _parse(text: str, source: str) -> Any:
+def parsed(text: str, source: str) -> Any:
+    """Plain YAML as data; `source` is where it stands, for the ConfigError."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: dates that do not exist, numbers without end
@@ -214,6 +249,10 @@ def _override(content: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise ConfigError(f"--set takes a.b=value, got {override!r}.")
+    _put(content, path, parsed(text, f"--set {override}"), f"--set {override}")
+
+
+def _put(content: dict[str, Any], path: str, value: Any, source: str) -> None:
     place = content
     *sections, last = path.split(".")
     for section in sections:
@@ -221,8 +260,8 @@ def _override(content: dict[str, Any], override: str) -> None:
             place[section] = {"name": place[section]}
         place = place.setdefault(section, {})
         if not isinstance(place, dict):
-            raise ConfigError(f"--set {override}: {section!r} holds a value, not a section.")
-    place[last] = _parse(text, f"--set {override}")
+            raise ConfigError(f"{source}: {section!r} holds a value, not a section.")
+    place[last] = value
 
 
 def _known(content: Mapping[str, Any], known: Iterable[str], source: str) -> None:

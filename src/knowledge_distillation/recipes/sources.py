@@ -40,7 +40,7 @@ SOURCES: Mapping[str, Callable[..., Teacher]] = {
 def make_teacher(
     recipe: Recipe,
     spec: Mapping[str, Any],
-    student: nn.Module,
+    student: nn.Module | None,
     one: One,
     extra: Mapping[str, Any],
     place: str = "teacher",
@@ -72,6 +72,8 @@ def make_teacher(
     adapters = adapter_pair(recipe.training.get("adapter", "auto"))
     settings.setdefault("temperature", recipe.training.get("temperature", 1.0))
     if name == "ema":
+        if student is None:  # check_student refuses this
+            raise AssertionError("a teacher made of the student, and a student made from the teacher")
         return EMATeacher(student, adapter=adapters[0], **settings)
     if name == "routed":
         settings["route"] = _route(settings.get("route"), extra)

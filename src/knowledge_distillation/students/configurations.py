@@ -56,7 +56,7 @@ def check_configuration(model: nn.Module) -> None:
 
     A model is built from the configuration without storage, and its names, shapes and layer settings are compared.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if not hasattr(config, "to_dict") or not hasattr(type(model), "_from_config"):
         return
     try:

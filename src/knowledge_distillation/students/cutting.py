@@ -40,7 +40,7 @@ class Cut:
         """Let a list hold these layers."""
         before = dict(container._modules)
 
-        def refill(content: Mapping[str, nn.Module | None]) -> None:
+        def refill(content: Mapping[str, Any]) -> None:
             container._modules.clear()
             container._modules.update(content)
 
@@ -49,7 +49,12 @@ class Cut:
 
     def move(self, name: str, giver: nn.Module, taker: nn.Module) -> None:
         """Hand a submodule on from one module to another."""
-        self._undo.append(lambda: (setattr(giver, name, getattr(taker, name)), delattr(taker, name))[0])
+
+        def give_back() -> None:
+            setattr(giver, name, getattr(taker, name))
+            delattr(taker, name)
+
+        self._undo.append(give_back)
         setattr(taker, name, getattr(giver, name))
         delattr(giver, name)
 

@@ -48,6 +48,24 @@ class LowRankLinear(nn.Module):
         return outputs
 
 
+class LowRankConv(nn.Sequential):
+    """A convolution to `rank` channels and a 1 x 1 convolution from them.
+
+    Args:
+        first: convolution with the kernel, stride, padding and dilation.
+        second: the 1 x 1 convolution.
+
+    `stride`, `padding`, `dilation` and `kernel_size` are those of the first, for models that reckon with their layer's
+    settings, as Whisper's encoder does.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__(first, second)
+        for name in ("kernel_size", "stride", "padding", "dilation"):
+            setattr(self, name, getattr(first, name))
+        self.in_channels, self.out_channels = first.in_channels, second.out_channels
+
+
 def factorise(
     teacher: nn.Module, rank: int | float = 0.25, *, skip: Sequence[str] = (), energy: float | None = None
 ) -> nn.Module:
@@ -59,7 +77,7 @@ def factorise(
     so do tied weights and grouped convolutions.
 
     Args:
-        teacher: any model with `nn.Linear` or `nn.Conv1d/2d/3d` layers.
+        teacher: any model with `nn.Linear`, `nn.Conv1d/2d/3d` or Hugging Face `Conv1D` layers.
         rank: channels between the halves, a whole number; or a share of the full rank, between 0 and 1.
         skip: module paths or globs of layers to leave.
         energy: choose each layer's rank instead, as the smallest that keeps this share of the squared singular values,
@@ -114,6 +132,8 @@ def factorise(
 
 def _kind(layer: nn.Module) -> type[nn.Module] | None:
     """nn.Linear or the convolution that a layer is, where it can be split."""
+    if type(layer).__name__ == "Conv1D" and hasattr(layer, "nf"):  # GPT-2's linear layer, stored as inputs by outputs
+        return nn.Linear
     for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
         if isinstance(layer, kind) and not is_parametrized(layer) and getattr(layer, "groups", 1) == 1:
             return kind
@@ -122,7 +142,8 @@ def _kind(layer: nn.Module) -> type[nn.Module] | None:
 
 def _split(layer: Any, kind: type[nn.Module], rank: int | float, energy: float | None) -> nn.Module | None:
     weight: Tensor = layer.weight
-    matrix = weight.detach().flatten(1).float()
+    turned = hasattr(layer, "nf")
+    matrix = (weight.detach().T if turned else weight.detach().flatten(1)).float()
     outputs, inputs = matrix.shape
     most = (outputs * inputs - 1) // (outputs + inputs)  # the largest rank that saves parameters
     wanted = max(1, round(rank * min(outputs, inputs))) if isinstance(rank, float) else rank
@@ -158,4 +179,4 @@ def _halves(layer: Any, kind: type[nn.Module], inputs: int, outputs: int, rank: 
         dilation=layer.dilation, bias=False, padding_mode=layer.padding_mode,
     )  # fmt: skip
     second = kind(rank, layer.out_channels, 1, bias=has_bias)
-    return nn.Sequential(first, second), first, second
+    return LowRankConv(first, second), first, second

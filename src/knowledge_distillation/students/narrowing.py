@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -67,7 +68,10 @@ def narrow(
     for with_heads in attempts:
         student = copy.deepcopy(source)
         try:
-            _prune(student, example, ratio, ignored, with_heads)
+            with warnings.catch_warnings():
+                # such parameters lie on the width that blocks hand on, which stays
+                warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+                _prune(student, example, ratio, ignored, with_heads)
             _check(source, student, example)
         except (ConfigError, MissingExtraError):
             raise
@@ -92,6 +96,9 @@ def _prune(
     student: nn.Module, example: Any, ratio: float | Mapping[str, float], ignored: Sequence[str], with_heads: bool
 ) -> None:
     pruning = _torch_pruning()
+    modes = {module: module.training for module in student.modules()}
+    trained = {name: value.requires_grad for name, value in student.named_parameters()}
+    student.requires_grad_(True)  # layers are followed along the graph of gradients
     keep = _matching(student, ignored)
     found = list(attentions(student))
     heads = [attention for attention in found if with_heads and attention.heads > 1]
@@ -105,8 +112,6 @@ def _prune(
     shares = {} if isinstance(ratio, (int, float)) else {
         layer: 1 - share for path, share in ratio.items() for layer in _matching(student, [path])
     }  # fmt: skip
-    modes = {module: module.training for module in student.modules()}
-    trained = {name: value.requires_grad for name, value in student.named_parameters()}
     before = [layer.weight.shape for layer in roots]
     share = 1 - ratio if isinstance(ratio, (int, float)) else 0.0
     pruner = pruning.pruner.BasePruner(
@@ -225,10 +230,14 @@ def _count_anew(
     for shape, layer in zip(before, roots, strict=True):
         if layer not in projections and shape[0] != layer.weight.shape[0]:
             widths.setdefault(shape[0], set()).add(layer.weight.shape[0])
-    for name in INNER_WIDTHS:
-        new = widths.get(getattr(config, name, None) or 0, set())
+    said = {name: widths.get(getattr(config, name, None) or 0, set()) for name in INNER_WIDTHS}
+    for name, new in said.items():
         if len(new) == 1:
+            before_it = getattr(config, name)
             setattr(config, name, next(iter(new)))
+            for module in student.modules():
+                if vars(module).get(name) == before_it:
+                    setattr(module, name, next(iter(new)))
     counts = {vars(attention.module).get(name) for attention in heads for name in HEADS_OF_CONFIG}
     left = counts - {None}
     if len(left) == 1 and getattr(config, "head_dim", None):
@@ -246,7 +255,7 @@ def _first_line(error: Exception) -> str:
 
 def _torch_pruning() -> Any:
     try:
-        import torch_pruning
+        import torch_pruning  # type: ignore[import-untyped,unused-ignore]
     except ImportError as error:
         raise MissingExtraError(
             "Narrower students need torch-pruning: pip install 'knowledge-distillation-toolkit[prune]'"

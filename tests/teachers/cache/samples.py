@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torchvision.transforms import v2
 
 from knowledge_distillation.domains.vision import digits
 from knowledge_distillation.teachers import write_cache
-from tests.training.toys import filled, points
+from tests.training.toys import CLASSES, FEATURES, filled, points
 
 
 class Drawn(Dataset[Any]):
@@ -70,6 +71,28 @@ class Reads(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         return {"logits": self.head(self.embed(input_ids))}
+
+
+class OneByOne(nn.Linear):
+    """A linear layer that multiplies and adds number by number.
+
+    A row of a matrix product may be rounded by how many rows stand beside it; a row of this cannot. What a test finds
+    to differ between two caches, or between a cache and a live teacher, is then not the processor's doing.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        total: Tensor = self.bias.expand(len(inputs), -1)
+        for column, weights in zip(inputs.unbind(1), self.weight.unbind(1), strict=True):
+            total = total + column.unsqueeze(1) * weights
+        return total
+
+
+def steady(seed: int = 1, hidden: int = 8) -> nn.Sequential:
+    """The function of `toys.mlp`, with the same answer to a sample, to the last bit, in every batch."""
+    layers = OrderedDict(hidden=OneByOne(FEATURES, hidden), act=nn.ReLU(), head=OneByOne(hidden, CLASSES))
+    model = nn.Sequential(layers)
+    filled(model, seed)
+    return model
 
 
 def rows_loader(count: int = 24, batch_size: int = 8) -> DataLoader[Any]:

@@ -18,8 +18,8 @@ import knowledge_distillation
 from knowledge_distillation import DistillationModule, distill
 from knowledge_distillation.errors import CacheError, ConfigError, ShapeError
 from knowledge_distillation.teachers import CachedTeacher, write_cache
-from tests.teachers.cache.samples import rows_loader, small_cache
-from tests.training.toys import CLASSES, FEATURES, QUIET, Losses, mlp, points, quiet_trainer
+from tests.teachers.cache.samples import rows_loader, small_cache, steady
+from tests.training.toys import CLASSES, FEATURES, QUIET, Losses, identical, mlp, points, quiet_trainer
 
 
 def trained(teacher: Any, directory: Path, **settings: Any) -> dict[str, torch.Tensor]:
@@ -31,10 +31,7 @@ def trained(teacher: Any, directory: Path, **settings: Any) -> dict[str, torch.T
 
 @pytest.mark.parametrize("objective", ["kd", "dkd", "fitnets"])
 def test_a_student_from_the_cache_is_the_student_of_the_live_teacher(tmp_path: Path, objective: str) -> None:
-    """With plain data in float32 nothing may differ but by rounding: the cache is only a faster way.
-
-    The teacher was asked in another order, and some processors round a row by where it stands in its batch.
-    """
+    """With plain data in float32 nothing may differ, not by one bit: the cache is only a faster way."""
     signals = {"logits": "float32"}
     if objective == "fitnets":
         signals["layers.hidden"] = "float32"
@@ -42,15 +39,15 @@ def test_a_student_from_the_cache_is_the_student_of_the_live_teacher(tmp_path: P
     cached = CachedTeacher(tmp_path / "cache", teacher=Deep())
     live = trained(Deep(), tmp_path / "live", objective=settings_for(objective))
     learnt = trained(cached, tmp_path / "learnt", objective=settings_for(objective))
-    torch.testing.assert_close(learnt, live, rtol=1e-5, atol=1e-6)
+    assert identical(learnt, live)
 
 
 class Deep(nn.Module):
-    """A teacher whose layers have names."""
+    """A teacher whose layers have names, and whose answer to a sample no batch can round otherwise."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = mlp(1, 8)
+        self.layers = steady()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.layers(inputs)
@@ -171,7 +168,7 @@ def test_two_processes_learn_from_one_cache(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,  # only against one that hangs: a busy machine may need minutes
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -4,13 +4,12 @@ import sys
 import warnings
 
 from knowledge_distillation.teachers import write_cache
-from tests.teachers.cache.samples import rows_loader
-from tests.training.toys import mlp
+from tests.teachers.cache.samples import rows_loader, steady
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     write_cache(
-        mlp(),
+        steady(),
         rows_loader(50),
         sys.argv[1],
         {"logits": "float32"},

@@ -28,7 +28,7 @@ def arguments(patient: Patient) -> Iterator[Finding]:
         "learning_rate": lambda: check_positive("learning_rate", plan.learning_rate),
         "schedule": lambda: check_schedule(plan.schedule),
         "warm_up_epochs": lambda: check_warm_up(plan.warm_up_epochs),
-        "pipeline": lambda: plan.pipeline is None or check_pipeline(plan.pipeline),
+        "pipeline": lambda: None if plan.pipeline is None else check_pipeline(plan.pipeline),
         "loaders": lambda: check_arguments(patient.train_loader, loaders, plan.max_epochs, 0),
     }
     for name, attempt in attempts.items():

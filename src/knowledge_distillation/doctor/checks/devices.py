@@ -28,7 +28,7 @@ def devices(patient: Patient) -> Iterator[Finding]:
             "error",
             "A GPU is asked for that is not there." if there == 0 else "More GPUs are asked for than there are.",
             f"accelerator={accelerator!r}, devices={asked!r}; {there} found"
-            + (f" (torch {torch.__version__} built without CUDA)." if not torch.backends.cuda.is_built() else "."),
+            + (f" (torch {torch.__version__} built without CUDA)." if torch.version.cuda is None else "."),
             "Training stops before its first step.",
             "Use accelerator='auto', or install the driver and a torch built for it.",
         )

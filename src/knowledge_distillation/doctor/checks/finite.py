@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.doctor.asking import logits_or_none
 from knowledge_distillation.doctor.finding import Finding
-from knowledge_distillation.doctor.loaders import CannotTell
+from knowledge_distillation.doctor.loaders import CannotTell, tensors_in
 from knowledge_distillation.doctor.patient import Patient
 from knowledge_distillation.teachers.cache import TaughtBatch
 
@@ -23,9 +22,7 @@ def finite(patient: Patient) -> Iterator[Finding]:
     bad = 0
     for batch in patient.batches:
         content = batch.content if isinstance(batch, TaughtBatch) else batch
-        leaves: list[Tensor] = []
-        map_leaves(content, lambda leaf, into=leaves: into.append(leaf) if isinstance(leaf, Tensor) else None)
-        bad += sum(_count(leaf) for leaf in leaves)
+        bad += sum(_count(leaf) for leaf in tensors_in(content))
     if bad:
         yield Finding(
             "error",
@@ -35,11 +32,10 @@ def finite(patient: Patient) -> Iterator[Finding]:
             "Look at divisions by a deviation of 0, logarithms of 0 and missing values in the preprocessing.",
         )
         return
-    sides = {"student": lambda: patient.said, "teacher": lambda: patient.taught}
     sick: list[str] = []
-    for whose, ask in sides.items():
+    for whose in ("student", "teacher"):
         try:
-            logits = logits_or_none(ask())
+            logits = logits_or_none(patient.said if whose == "student" else patient.taught)
         except CannotTell:
             continue
         nan = int(torch.isnan(logits).sum()) if logits is not None else 0

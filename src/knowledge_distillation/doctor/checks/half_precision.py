@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -37,10 +38,8 @@ def half_precision(patient: Patient) -> Iterator[Finding]:
             m, a, content, temperature=patient.plan.temperature))  # fmt: skip
         found[f"the {whose}'s {path or 'output'}"] = size
     taught = None
-    try:
+    with suppress(CannotTell):
         taught = logits_or_none(patient.taught)
-    except CannotTell:
-        pass
     if taught is not None:
         found["the teacher's logits"] = float(taught.abs().max())
     if precision == "16-true":

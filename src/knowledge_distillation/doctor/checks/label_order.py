@@ -43,7 +43,7 @@ def label_order(patient: Patient) -> Iterator[Finding]:
             "The teacher's classes are in another order than the labels.",
             f"Accuracy {float(plain.float().mean()):.3f} as they stand, {after:.3f} with the teacher's classes {name} "
             f"({listed}), on {len(held)} items that the renaming was not made from.",
-            "The labels and the teacher contradict each other, and the student learns the wrong class from one of them.",
+            "The labels and the teacher contradict each other, and one of them teaches the student the wrong class.",
             "Reorder the rows of the teacher's last layer, or map the labels: both sides need one list of classes.",
         )
 
@@ -62,7 +62,7 @@ def _everywhere(patient: Patient) -> Answers:
 
 def _renaming(answers: Answers, classes: int) -> Tensor:
     """New name of each of the teacher's classes, one to one, the commonest pairs first; shape [classes]."""
-    pairs, counts = (answers.predicted[::2] * classes + answers.labels[::2]).unique(return_counts=True)
+    pairs, counts = torch.unique(answers.predicted[::2] * classes + answers.labels[::2], return_counts=True)
     names: dict[int, int] = {}
     free = dict.fromkeys(range(classes))
     for pair in pairs[counts.argsort(descending=True, stable=True)].tolist():

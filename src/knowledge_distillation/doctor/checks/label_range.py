@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -52,8 +53,6 @@ def label_range(patient: Patient) -> Iterator[Finding]:
 
 def _all(patient: Patient) -> list[Tensor]:
     batches = list(patient.batches)
-    try:
+    with suppress(CannotTell):
         batches += patient.validation
-    except CannotTell:
-        pass
     return [labels.cpu() for batch in batches if (labels := patient.labels_of(batch)) is not None]

@@ -14,7 +14,8 @@ from knowledge_distillation.capture.reader import Reader
 from knowledge_distillation.doctor.asking import device_of
 from knowledge_distillation.doctor.finding import Finding
 from knowledge_distillation.doctor.loaders import CannotTell, first_items
-from knowledge_distillation.doctor.patient import FULL_ITEMS, Patient
+from knowledge_distillation.doctor.patient import Patient
+from knowledge_distillation.doctor.samples import FULL_ITEMS
 from knowledge_distillation.errors import DistillationError
 from knowledge_distillation.objective import Objective
 from knowledge_distillation.signals import Signals
@@ -26,16 +27,19 @@ from knowledge_distillation.training.pipelines import to_device
 from knowledge_distillation.training.schedules import make_schedule
 
 STEPS = 10
-GROWTH = 3.0
+GROWTH, EXPLOSION = 3.0, 20.0
+"""Times the first loss: still so at the end, or ever on the way. Healthy trainings stay below 2."""
 MOST_BATCHES = 4
 
 
 def learning_rate(patient: Patient) -> Iterator[Finding]:
-    """The loss grows or becomes NaN within ten steps at this learning rate.
+    """The loss explodes or becomes NaN within ten steps at this learning rate.
 
     A copy of the student is trained for ten steps on the first batches, with copies of the objective and an optimiser
     and schedule of its own.
     """
+    if patient.models_agree:
+        raise CannotTell("the student says what the teacher says already, so that its loss begins at 0")
     try:
         student, objective = copy.deepcopy(patient.student), copy.deepcopy(patient.ready)
     except (RuntimeError, TypeError) as error:  # tensors with a graph, locks, open files
@@ -48,7 +52,7 @@ def learning_rate(patient: Patient) -> Iterator[Finding]:
         losses = _losses(patient, student, objective, batches, taught)
     first, last = losses[0], losses[-1]
     diverged = not all(map(math.isfinite, losses))
-    grown = not diverged and last > GROWTH * abs(first) + 1e-3 and last == max(losses[: len(batches)] + losses[-1:])
+    grown = last > GROWTH * abs(first) + 1e-3 or max(losses) > EXPLOSION * abs(first) + 1e-3
     if math.isfinite(first) and (diverged or grown):
         yield Finding(
             "error" if diverged else "warning",

@@ -53,10 +53,10 @@ def _is_sorted(patient: Patient) -> str:
     if not labels or any(found.dim() != 1 or found.is_floating_point() for found in labels):
         return ""
     joined = torch.cat([found.cpu() for found in labels])
-    kinds = len(joined.unique())
+    kinds = len(torch.unique(joined))
     changes = int((joined[1:] != joined[:-1]).sum())
     chance = 1 - float((torch.bincount(joined.clamp(min=0)).float() / len(joined)).square().sum())
     expected = chance * (len(joined) - 1)
     if kinds > 1 and len(joined) >= 16 and expected >= 4 and changes < expected / 4:
-        return f"The label changes {changes} times in {len(joined)} items of {kinds} classes; shuffled it would {expected:.0f}"
+        return f"The label changes {changes} times in {len(joined)} items; shuffled it would about {expected:.0f} times"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor
 
@@ -40,7 +41,7 @@ def teacher_gradient(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _trained(objective: object, theirs: set[int]) -> list[str]:
+def _trained(objective: Any, theirs: set[int]) -> list[str]:
     try:
         made = as_objective(objective)
     except DistillationError:  # the check of the arguments says so

@@ -15,7 +15,7 @@ from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.doctor.answers import Answers, classified, joined
 from knowledge_distillation.doctor.checks.teacher_skill import labelled_place
 from knowledge_distillation.doctor.finding import Finding
-from knowledge_distillation.doctor.loaders import CannotTell, batch_size, first_items
+from knowledge_distillation.doctor.loaders import CannotTell, batch_size, first_items, tensors_in
 from knowledge_distillation.doctor.patient import Patient
 from knowledge_distillation.teachers import LiveTeacher
 
@@ -51,8 +51,8 @@ def teacher_inputs(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "error" if gain >= LARGE_GAIN else "warning",
             f"The teacher expects other inputs: it does better on them {name}.",
-            f"Accuracy {plain.accuracy:.3f} as the loader gives them, {best.accuracy:.3f} {name}, on {len(plain)} items "
-            f"(range {float(images.min()):.3g} to {float(images.max()):.3g}).",
+            f"Accuracy {plain.accuracy:.3f} as the loader gives them, {best.accuracy:.3f} {name}, on {len(plain)} "
+            f"items (range {float(images.min()):.3g} to {float(images.max()):.3g}).",
             "The teacher is asked about inputs that it has never seen the like of, and its answers are taught.",
             "Preprocess as in the teacher's own training, or put the conversion into a module in front of the teacher.",
         )
@@ -116,15 +116,9 @@ def _inputs(patient: Patient, batch: Any) -> Tensor:
     """The one floating input of a batch that a rendering can change."""
     if patient.teacher is None or not patient.teacher_models:
         raise CannotTell("the teacher answers to what it was asked, not to other renderings")
-    found: list[Tensor] = []
     labels = patient.labels_of(batch)
-
-    def note(leaf: Any) -> Any:
-        if isinstance(leaf, Tensor) and leaf is not labels and leaf.is_floating_point() and leaf.dim() in (2, 4):
-            found.append(leaf)
-        return leaf
-
-    map_leaves(batch, note)
+    found = [leaf for leaf in tensors_in(batch)
+             if leaf is not labels and leaf.is_floating_point() and leaf.dim() in (2, 4)]  # fmt: skip
     if len(found) != 1 or (found[0].dim() == 4 and found[0].shape[1] not in (1, 3)):
         raise CannotTell("the batches hold no single image or row of numbers that could be rendered otherwise")
     return found[0]

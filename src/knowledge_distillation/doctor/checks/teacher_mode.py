@@ -72,7 +72,7 @@ def _modules(patient: Patient) -> Iterator[Finding]:
                 "Its answers are random or depend on the batch, and its batch statistics change while it teaches.",
                 "Let the teacher's train() pass the mode on to these modules.",
             )
-        elif active:
+        elif active and not patient.quick:  # training puts it right by itself
             yield Finding(
                 "note",
                 "The teacher came in train mode.",

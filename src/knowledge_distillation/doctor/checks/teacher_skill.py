@@ -14,6 +14,8 @@ from knowledge_distillation.doctor.loaders import CannotTell
 from knowledge_distillation.doctor.patient import Patient
 
 FEWEST = 24
+BARELY = 0.1
+"""Of the way from chance to certainty; an untrained network comes so far by luck."""
 HARM = "The student would learn to be wrong in the same way; without a teacher it would do better."
 
 
@@ -35,6 +37,15 @@ def teacher_skill(patient: Patient) -> Iterator[Finding]:
             "error" if len(answers) >= 100 else "warning",
             "The teacher is no better than chance on this data.",
             f"Teacher: {told}; the commonest class alone reaches {answers.majority:.3f}.",
+            HARM,
+            "Load the teacher's weights, look at the preprocessing that it expects, and at the order of its classes.",
+        )
+        return
+    if answers.accuracy < chance + BARELY * (1 - chance):
+        yield Finding(
+            "warning",
+            "The teacher is hardly better than chance on this data.",
+            f"Teacher: {told}; chance is {chance:.3f}.",
             HARM,
             "Load the teacher's weights, look at the preprocessing that it expects, and at the order of its classes.",
         )
@@ -67,7 +78,7 @@ def _of_values(patient: Patient, where: str, taught: Tensor | None, truth: Tenso
     truth = truth.float().flatten().cpu()
     guess = float((truth - truth.mean()).square().mean())
     error = float((taught.float().flatten().cpu() - truth).square().mean())
-    if set(truth.unique().tolist()) <= {0.0, 1.0}:
+    if set(torch.unique(truth).tolist()) <= {0.0, 1.0}:
         raise CannotTell("the labels are independent yes-or-no answers")
     if error >= guess:
         yield Finding(
@@ -92,7 +103,7 @@ def _of_values(patient: Patient, where: str, taught: Tensor | None, truth: Tenso
 
 def _beats_classes(answers: Answers) -> bool:
     """Whether the mean of the classes' recalls is above chance, as it is for a good model of uneven classes."""
-    present = answers.labels.unique()
+    present = torch.unique(answers.labels)
     recalls = torch.stack([answers.right[answers.labels == category].float().mean() for category in present])
     chance = 1 / len(present)
     return len(present) > 1 and float(recalls.mean()) > chance + 3 * answers.error(chance)

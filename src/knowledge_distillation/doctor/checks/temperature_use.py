@@ -34,7 +34,7 @@ def temperature_use(patient: Patient) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 f"Term {bound.name!r} softens log-probabilities that are softened already.",
-                f"They are made at temperature {temperature:g}, and its loss divides them by {_temperature(bound.loss):g}.",
+                f"They are made at {temperature:g}, and its loss divides them by {_temperature(bound.loss):g}.",
                 "The temperature is applied twice: what is taught is flatter than meant.",
                 "Let the term read 'logits', or use kd_from_log_probs.",
             )

@@ -11,9 +11,11 @@ from knowledge_distillation.domains.vision.models import (
     resnet56,
     small_cnn,
 )
+from knowledge_distillation.students.configured import from_config
 
 DATA_SETS = {"digits": digits, "fashion_mnist": fashion_mnist, "mnist": mnist, "cifar10": cifar10}
 MODELS = {
+    "from_config": from_config,
     "digits_cnn": digits_cnn,
     "digits_exits": digits_exits,
     "small_cnn": small_cnn,

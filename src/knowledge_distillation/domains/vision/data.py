@@ -7,6 +7,7 @@ import math
 import operator
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from knowledge_distillation.errors import ConfigError, MissingExtraError
 
 UNLABELLED = -100
 FASHION_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
+GARMENTS = (
+    "T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
 
 
 def digits(*, batch_size: int = 64, labelled: int | None = None, seed: int = 0, workers: int = 0) -> Data:
@@ -82,7 +86,8 @@ def fashion_mnist(
 
     Without a folder, the files of the Debian package dataset-fashion-mnist are used where it is installed.
     """
-    return _idx_data("FashionMNIST", folder, FASHION_FOLDERS, download, batch_size, labelled, limit, seed, workers)
+    data = _idx_data("FashionMNIST", folder, FASHION_FOLDERS, download, batch_size, labelled, limit, seed, workers)
+    return replace(data, class_names=GARMENTS)
 
 
 def _idx_data(

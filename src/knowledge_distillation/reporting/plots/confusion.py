@@ -82,7 +82,7 @@ def confusion_plot(title: str, matrix: Sequence[Sequence[float]], names: Sequenc
     rows = [[Cell(name, name), *(Cell(found, count(found)) for found in matrix[row])] for row, name in enumerate(names)]
     return Plot(
         title=title,
-        description=f"Most often wrong: {most[1]} taken for {most[2]}, {count(most[0])} times."
+        description=f"Most often wrong: {most[1]} taken for {most[2]}, {_times(most[0])}."
         if most
         else "Nothing is taken for anything else.",
         width=WIDTH,
@@ -90,3 +90,7 @@ def confusion_plot(title: str, matrix: Sequence[Sequence[float]], names: Sequenc
         body="".join(parts),
         table=Table(title, ["true", *names], rows),
     )
+
+
+def _times(found: float) -> str:
+    return "once" if found == 1 else f"{count(found)} times"

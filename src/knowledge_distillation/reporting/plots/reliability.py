@@ -11,6 +11,9 @@ from knowledge_distillation.reporting.plots.axes import BOTTOM, HEIGHT, LEFT, RI
 from knowledge_distillation.reporting.plots.scales import Scale
 from knowledge_distillation.reporting.plots.svg import WIDTH, element, rule
 
+FEW = 0.01
+"""Share of all items below which a bin says little: it is drawn faint, and no widest gap is looked for in it."""
+
 
 def reliability_plot(title: str, bins: Sequence[Mapping[str, Any]], kind: str) -> Plot:
     """Draw the bins that hold items.
@@ -23,12 +26,15 @@ def reliability_plot(title: str, bins: Sequence[Mapping[str, Any]], kind: str) -
     across, up = Scale(0, 1, LEFT, RIGHT), Scale(0, 1, BOTTOM, TOP)
     parts = axes(across, up, "confidence", "accuracy", _percent, _percent)
     rows, gaps = [], []
+    items = sum(number(entry.get("count")) or 0.0 for entry in bins)
     for entry in bins:
         low, high, sure, right = (number(entry.get(key)) for key in ("low", "high", "confidence", "accuracy"))
         if low is None or high is None or right is None or sure is None or not entry.get("count"):
             continue
         left, end, height = across(low) + 1, across(high) - 1, BOTTOM - up(right)
-        parts.append(element("rect", x=left, y=up(right), width=end - left, height=height, class_=f"bar {kind}"))
+        held = number(entry.get("count")) or 0.0
+        faint = " few" if held < FEW * items else ""
+        parts.append(element("rect", x=left, y=up(right), width=end - left, height=height, class_=f"bar {kind}{faint}"))
         rows.append(
             [
                 Cell([low, high], f"{_percent(low)} to {_percent(high)}"),
@@ -37,13 +43,14 @@ def reliability_plot(title: str, bins: Sequence[Mapping[str, Any]], kind: str) -
                 Cell(entry["count"], count(entry["count"])),
             ]
         )
-        gaps.append((abs(right - sure), low, high))
+        if not faint:
+            gaps.append((abs(right - sure), sure, right))
     parts.append(rule(across(0), up(0), across(1), up(1), "diagonal"))
-    gap, low, high = max(gaps, default=(0.0, 0.0, 0.0))
+    _, sure, right = max(gaps, default=(0.0, 0.0, 0.0))
     return Plot(
         title=title,
-        description=f"The widest gap is {100 * gap:.0f} points, from {_percent(low)} to {_percent(high)} confidence. "
-        "Bars below the dashed line: more sure than right.",
+        description=f"The widest gap: {_percent(right)} right where it is {_percent(sure)} sure. Below the dashed "
+        f"line: more sure than right. Faint: fewer than {_percent(FEW)} of the items.",
         width=WIDTH,
         height=HEIGHT,
         body="".join(parts),

@@ -14,13 +14,13 @@ def command(files: RunFiles, what: str) -> str:
         files: of the run.
         what: "compare", "report", "export" or "doctor".
     """
-    run = shlex.quote(str(files.directory))
+    run, recipe = shlex.quote(str(files.directory)), shlex.quote(str(files.directory / "recipe.yaml"))
     if files.from_recipe:
         return {
-            "compare": f"kd compare {run} --seeds 5",
-            "report": f"kd report {run}",
+            "compare": f"kd compare {recipe} --seeds 5",
+            "report": f"kd report {run} --evaluate",
             "export": f"kd export {run} --to onnx",
-            "doctor": f"kd doctor {shlex.quote(str(files.directory / 'recipe.yaml'))}",
+            "doctor": f"kd doctor {recipe}",
         }[what]
     return {
         "compare": "run.compare(seeds=5)",

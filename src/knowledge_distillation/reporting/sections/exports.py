@@ -11,7 +11,7 @@ from knowledge_distillation.reporting.sections.evaluated import entries, models_
 FORMS = {"onnx": "ONNX", "safetensors": "safetensors", "torch_export": "torch.export", "int8": "int8"}
 
 FIGURES = (
-    "equal to the student", "largest difference", "mean difference", "largest, relative", "mean, relative",
+    "answers as the student", "largest difference", "mean difference", "largest, relative", "mean, relative",
     "same highest class", "batches compared", "score of the file", "score of the student", "size",
 )  # fmt: skip
 MEASURES = ("max_abs", "mean_abs", "max_relative", "mean_relative")

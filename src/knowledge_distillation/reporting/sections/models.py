@@ -10,6 +10,7 @@ from knowledge_distillation.reporting.figures import count, number, plain, short
 from knowledge_distillation.reporting.reading import RunFiles
 from knowledge_distillation.reporting.sections.commands import command
 from knowledge_distillation.reporting.sections.evaluated import models_of, notes_of, part
+from knowledge_distillation.reporting.sections.exports import shown_form
 from knowledge_distillation.reporting.sections.model_rows import rows_of
 
 
@@ -34,6 +35,11 @@ def models_section(files: RunFiles) -> Section:
         blocks.append(
             Said("The control, the same student without the teacher, was not evaluated with these models.", note=True)
         )
+    later = [form for form in files.exports if form not in models]
+    if later:
+        blocks.append(
+            Absent(f"Not measured with the others: {', '.join(map(shown_form, later))}.", command(files, "report"))
+        )
     notes = notes_of(part(files.evaluation))
     if notes:
         blocks.append(Listed("Notes of the evaluation", [("", note) for note in notes]))
@@ -48,7 +54,9 @@ def models_section(files: RunFiles) -> Section:
 
 def _caption(files: RunFiles) -> str:
     data = part(files.evaluation, "data")
-    items = f"{count(data['items'])} items" if number(data.get("items")) is not None else "the evaluation data"
+    number_of = number(data.get("items"))
+    one = "1 item" if number_of == 1 else f"{count(number_of)} items"
+    items = "the evaluation data" if number_of is None else one
     loader = f" of {short(data['loader'])}" if data.get("loader") else ""
     labelled = number(data.get("labelled"))
     partly = labelled is not None and labelled != number(data.get("items"))

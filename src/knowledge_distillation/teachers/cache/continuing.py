@@ -14,14 +14,18 @@ from knowledge_distillation.errors import CacheError
 from knowledge_distillation.teachers.cache.manifest import MANIFEST, SHARDS, read_entries, read_manifest
 from knowledge_distillation.teachers.cache.replay import view_seed
 from knowledge_distillation.teachers.cache.sampling import make_views
-from knowledge_distillation.teachers.cache.shards import open_shard
+from knowledge_distillation.teachers.cache.shards import damage, open_shard
 
 LOOKED_AT = 16
 """Views of an unfinished cache that are made again before it goes on, to see that the data are the same."""
 
 
 def views_done(home: Path, plan: Mapping[str, Any]) -> dict[int, int]:
-    """Key -> checksum of every view that an earlier attempt at the same cache has written."""
+    """Key -> checksum of every view that an earlier attempt at the same cache has written.
+
+    Raises:
+        CacheError: if it is another cache, or damaged.
+    """
     if not (home / MANIFEST).exists():
         return {}
     found = read_manifest(home)
@@ -32,7 +36,11 @@ def views_done(home: Path, plan: Mapping[str, Any]) -> dict[int, int]:
             f"{home} holds another cache: {differing} differ, {was} there and {now} now. It is left as it is; choose "
             "another directory."
         )
-    return checksums(home, read_entries(home, found.get("shards")))
+    entries = read_entries(home, found.get("shards"))
+    for entry in entries:
+        for line in damage(home / SHARDS / entry["file"], entry):
+            raise CacheError(line)  # the keys of a damaged shard would say that other views are there
+    return checksums(home, entries)
 
 
 def checksums(home: Path, entries: Sequence[Mapping[str, Any]]) -> dict[int, int]:

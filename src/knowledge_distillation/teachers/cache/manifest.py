@@ -14,6 +14,8 @@ from knowledge_distillation.teachers.cache.shards import write_whole
 FORMAT = 2
 MANIFEST = "manifest.json"
 SHARDS = "shards"
+ENTRY = {"file", "bytes", "blocks", "views", "signals"}
+"""What stands in the .json file beside a shard."""
 
 
 def write_manifest(directory: Path, content: Mapping[str, Any]) -> None:
@@ -56,8 +58,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise CacheError(f"{path} is damaged: {error}. Copy it again, or write the cache anew.") from None
     if content.get("format") != FORMAT:
         raise CacheError(
-            f"The cache {directory} has format {content.get('format')!r} and this version reads {FORMAT}: its numbers "
-            "would be misread. Use the version that wrote it, or write the cache anew."
+            f"{path} is of format {content.get('format')!r} and this version reads {FORMAT}: the cache's numbers would "
+            "be misread. Use the version that wrote it, or write the cache anew."
         )
     if written != _text(content).encode():
         raise CacheError(f"{path} was changed after it was written: its digest is another. Write the cache anew.")
@@ -83,7 +85,13 @@ def read_entries(directory: Path, digests: Mapping[str, str] | None = None) -> l
             raise CacheError(f"{path} is missing: the cache is not whole. Copy it again, or write it anew.")
         if digests is not None and file_digest(path) != digests[name]:
             raise CacheError(f"{path} was changed after it was written. Copy it again, or write the cache anew.")
-        entries.append(json.loads(path.read_bytes()))
+        try:
+            entry = json.loads(path.read_bytes())
+            if set(entry) != ENTRY:
+                raise ValueError(f"it has {sorted(entry)}")
+        except (ValueError, TypeError) as error:  # of an unfinished cache there is no digest to compare
+            raise CacheError(f"{path} is damaged: {error}. Write the cache anew, to another directory.") from None
+        entries.append(entry)
     return entries
 
 

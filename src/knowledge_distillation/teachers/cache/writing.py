@@ -77,8 +77,8 @@ def write_cache(
 
     Raises:
         ConfigError: if an argument is wrong, or the data has no numbered samples.
-        CacheError: if the directory holds another cache, a shard cannot be written, another process writes it, or
-            the collate function draws random numbers, or the data changed since the cache was begun.
+        CacheError: if the directory holds another cache or a damaged one, a shard cannot be written, another process
+            writes it, the collate function draws random numbers, or the data changed since the cache was begun.
     """
     source = as_teacher(teacher, adapter=adapter_pair(adapter)[1], temperature=temperature)
     if isinstance(source, (FollowsStudent, ReadsStudent)):

@@ -146,7 +146,7 @@ class SpeedUp:
 
 def _show(line: str) -> None:
     """As a log line where logging shows it, else on stderr: it is the answer to what the user asked for."""
-    if logger.isEnabledFor(logging.INFO):
+    if logger.isEnabledFor(logging.INFO) and logger.hasHandlers():
         logger.info(line)
     else:
         sys.stderr.write(line + "\n")
