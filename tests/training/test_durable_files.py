@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from knowledge_distillation.errors import CheckpointError, NonFiniteError
-from knowledge_distillation.training.durable_files import read_checkpoint, write_checkpoint
+from knowledge_distillation.training.durable_files import check_finite, read_checkpoint, write_checkpoint
 
 SAVES = """
 import sys, torch
@@ -121,16 +121,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["state_dict", "optimizer_states"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_finite_is_never_saved(place: str, value: float, tmp_path: Path) -> None:
+def test_what_is_not_finite_is_named(place: str, value: float) -> None:
     """Otherwise the broken state rotates the good checkpoints out."""
-    path = tmp_path / "last.ckpt"
-    write_checkpoint(content(), path)
     broken = content()
     tensor = broken["state_dict"]["w"] if place == "state_dict" else broken["optimizer_states"][0]["state"][0]["m"]
+    check_finite(broken)
     tensor[1] = value
-    with pytest.raises(NonFiniteError, match=place):
-        write_checkpoint(broken, path)
-    assert read_checkpoint(path).keys() == content().keys()
+    with pytest.raises(NonFiniteError, match=rf"{place}\.\S+ holds NaN or infinite values"):
+        check_finite(broken)
+
+
+def test_a_mask_that_was_always_infinite_is_no_fault(tmp_path: Path) -> None:
+    """Otherwise no model with a causal mask among its buffers could be saved."""
+    check_finite({"state_dict": {"mask": torch.tensor([-float("inf")]), "w": torch.ones(2)}}, given={"mask"})
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,8 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
         path: where; an earlier file there is replaced.
 
     Raises:
-        NonFiniteError: if weights or optimiser hold NaN or infinite values; nothing is written then.
         CheckpointError: if it cannot be written; names path and bytes, and the earlier file is as it was.
     """
-    check_finite(checkpoint)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,11 +110,24 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
     return content
 
 
-def check_finite(checkpoint: Mapping[str, Any]) -> None:
-    """Raise NonFiniteError if the weights or the optimiser's state of a checkpoint hold NaN or infinite values."""
-    for section in ("state_dict", "optimizer_states"):
-        for name, tensor in _tensors(checkpoint.get(section), section):
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+def not_finite(value: Any, name: str = "") -> Iterator[str]:
+    """The names of all tensors in mappings and lists that hold NaN or infinite values."""
+    for place, tensor in _tensors(value, name):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            yield place
+
+
+def check_finite(checkpoint: Mapping[str, Any], given: Container[str] = ()) -> None:
+    """Raise NonFiniteError if the weights or the optimiser's state of a checkpoint hold NaN or infinite values.
+
+    Args:
+        checkpoint: about to be written.
+        given: names of entries of state_dict that were so before the training, such as a mask of -inf. Where there are
+            some, the optimiser's state is not looked at.
+    """
+    for section in ("state_dict",) if given else ("state_dict", "optimizer_states"):
+        for name in not_finite(checkpoint.get(section), section):
+            if name.removeprefix("state_dict.") not in given:
                 raise NonFiniteError(
                     f"{name} holds NaN or infinite values, so no checkpoint is written: the earlier ones stay, and the "
                     "run can go on from them with a lower learning rate, or nonfinite='skip' or 'rollback'."
@@ -128,7 +139,7 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
         yield name, value
     elif isinstance(value, Mapping):
         for key, entry in value.items():
-            yield from _tensors(entry, f"{name}.{key}")
+            yield from _tensors(entry, f"{name}.{key}".lstrip("."))
     elif isinstance(value, (list, tuple)):
         for number, entry in enumerate(value):
             yield from _tensors(entry, f"{name}.{number}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.training.places import next_free
@@ -24,7 +24,7 @@ class LastCheckpoint(Checkpoint):
     """Writes last.ckpt, and obeys Ctrl-C and SIGTERM once the step at hand is done and written.
 
     Args:
-        folder: where; None for "checkpoints" in the trainer's default folder.
+        folder: where; None for beside the best checkpoints.
         every_steps: optimiser steps between two checkpoints; None for one every ten minutes. The end of an epoch
             always gives one.
 
@@ -41,7 +41,8 @@ class LastCheckpoint(Checkpoint):
 
     def path(self, trainer: Trainer) -> Path:
         """Of last.ckpt."""
-        return (self.folder or Path(trainer.default_root_dir) / "checkpoints") / "last.ckpt"
+        best = (callback.dirpath for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint))
+        return Path(self.folder or next(best, None) or Path(trainer.default_root_dir) / "checkpoints") / "last.ckpt"
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step, self._time = trainer.global_step, time.monotonic()
@@ -66,7 +67,8 @@ class LastCheckpoint(Checkpoint):
         self.stop.at_once = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save(trainer)
+        if trainer.global_step > 0:
+            self._save(trainer)
         if _any_rank(trainer, self.stop.received is not None):
             self._obey()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from knowledge_distillation.errors import NonFiniteError
 from knowledge_distillation.training import continuing
 from knowledge_distillation.training.continuing import BETWEEN, WITHIN, Standing
-from knowledge_distillation.training.durable_files import read_checkpoint
+from knowledge_distillation.training.durable_files import check_finite, not_finite, read_checkpoint
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
 from knowledge_distillation.training.nonfinite import NonFiniteGuard
 from knowledge_distillation.training.random_state import random_state
@@ -36,6 +36,7 @@ class StepModule(LightningModule):
         self._standing: Standing | None = None
         self._edge_random_state: dict[str, Any] | None = None
         self._validating_since: dict[str, Any] | None = None
+        self._never_finite: frozenset[str] = frozenset()
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning names the running hook on the module some 20 times a step; nn.Module's own way of setting an
@@ -137,6 +138,7 @@ class StepModule(LightningModule):
     def on_train_start(self) -> None:
         self._begin()
         self._guard.begin(self)
+        self._never_finite = frozenset(not_finite(self.state_dict()))
         standing, self._standing = self._standing, None
         if standing is None:
             return
@@ -177,6 +179,7 @@ class StepModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not continuing.is_fitting(self):
             return
+        check_finite(checkpoint, self._never_finite)
         part = continuing.describe(self.trainer, self, checkpoint, validating_since=self._validating_since)
         part["log"] = self._log.state()
         rows = [logger.rows() for logger in self.trainer.loggers if hasattr(logger, "rows")]
