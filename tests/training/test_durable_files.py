@@ -104,7 +104,9 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_names_path_and_bytes(size
     write_checkpoint(content(1.0), path)
 
     def fails() -> None:
-        with pytest.raises(CheckpointError, match=rf"{path}.*File too large.*8,012 bytes.*earlier file there is as it was"):
+        with pytest.raises(
+            CheckpointError, match=rf"{path}.*File too large.*8,012 bytes.*earlier file there is as it was"
+        ):
             write_checkpoint(content(2.0), path)
 
     limited(size, fails)

@@ -82,4 +82,3 @@ def _line(file: Path, manifest: Any) -> str:
     if numbers["score"] is not None:
         parts.append(f"score {numbers['score']['student']:.4f} -> {numbers['score']['artefact']:.4f}")
     return f"{manifest['form']}: {', '.join(parts)}\n  {file}"
-

@@ -49,8 +49,10 @@ def describe(
         validating_since: the random state before a validation that is not finished, or None.
     """
     loop = trainer.fit_loop.epoch_loop
-    between = trainer.fit_loop.epoch_progress.current.processed == trainer.fit_loop.epoch_progress.current.started
-    after_batch = loop.batch_progress.current.completed < loop.batch_progress.current.processed
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    batches: Any = loop.batch_progress.current
+    between = epochs.processed == epochs.started
+    after_batch = batches.completed < batches.processed
     fetcher: Any = trainer.fit_loop._data_fetcher
     validates = not between and (
         validating_since is not None or (after_batch and fetcher is not None and loop._should_check_val_fx(fetcher))
@@ -63,7 +65,7 @@ def describe(
     return {
         "place": BETWEEN if between else WITHIN,
         "validates": validates,
-        "batches": loop.batch_progress.current.ready,
+        "batches": batches.ready,
         "epoch_seed": getattr(loader, "epoch_seed", None),
         "loader_generators": loader.generator_states() if loader is not None else [],
         "random_state": validating_since or random_state(),
@@ -99,11 +101,11 @@ def train_loader(trainer: Trainer) -> ResumableLoader | WalkedLoader | None:
 def continue_within(trainer: Trainer, module: nn.Module, standing: Standing) -> None:
     """Go on after the last batch that was trained on; called when training starts, before any batch is fetched."""
     part, loader = standing.part, train_loader(trainer)
-    loop, fetcher = trainer.fit_loop, trainer.fit_loop._data_fetcher
+    loop: Any = trainer.fit_loop
     if loader is not None and part["epoch_seed"] is not None:
         _set_epoch(loader, loop.epoch_progress.current.processed)
         loader.begin_from(part["epoch_seed"], part["batches"])
-        _open(fetcher)
+        iter(loop._data_fetcher)
         loader.restore_generators(part["loader_generators"])
     if standing.validates:  # Lightning takes a checkpoint after the last batch for one after the validation
         validation: Any = loop.epoch_loop.val_loop
@@ -123,13 +125,14 @@ def continue_between(trainer: Trainer, state: dict[str, Any], standing: Standing
     wrong state; and a checkpoint written at the end of an epoch misses that epoch's step of the schedule.
     """
     restore_random_state(state)
-    loader, loop = train_loader(trainer), trainer.fit_loop
+    loader = train_loader(trainer)
+    loop: Any = trainer.fit_loop
     if loader is not None and standing is not None:
         loader.restore_generators(standing.part["loader_generators"])
     if loop.is_resuming or loop.epoch_loop.restarting:
         if loader is not None:
             _set_epoch(loader, loop.epoch_progress.current.processed)
-        _open(loop._data_fetcher)
+        iter(loop._data_fetcher)
     for configuration in trainer.lr_scheduler_configs:
         scheduler: Any = configuration.scheduler
         while configuration.interval == "epoch" and scheduler.last_epoch < trainer.current_epoch:
@@ -168,14 +171,11 @@ def _gradients(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _open(fetcher: Any) -> None:
-    iter(fetcher)
-
-
 def _set_epoch(loader: Any, epoch: int) -> None:
-    for sampler in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(epoch)
+    places: list[Any] = [loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)]
+    for place in places:
+        if hasattr(place, "set_epoch"):
+            place.set_epoch(epoch)
 
 
 def is_fitting(module: LightningModule) -> bool:

@@ -33,7 +33,9 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, folder: Path | None, every_steps: int | None = None) -> None:
-        if every_steps is not None and (isinstance(every_steps, bool) or not isinstance(every_steps, int) or every_steps < 1):
+        if every_steps is not None and (
+            isinstance(every_steps, bool) or not isinstance(every_steps, int) or every_steps < 1
+        ):
             raise ConfigError(f"checkpoint_every must be a whole number of steps of at least 1, got {every_steps!r}.")
         self.folder, self.every_steps = folder, every_steps
         self.stop = StopRequest()

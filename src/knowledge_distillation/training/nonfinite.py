@@ -32,7 +32,9 @@ class NonFiniteGuard:
 
     def __init__(self, policy: str) -> None:
         if policy not in POLICIES:
-            raise ConfigError(f"nonfinite must be one of {', '.join(POLICIES)}, got {policy!r}. {nearest(str(policy), POLICIES)}")
+            raise ConfigError(
+                f"nonfinite must be one of {', '.join(POLICIES)}, got {policy!r}. {nearest(str(policy), POLICIES)}"
+            )
         self.policy = policy
         self.in_a_row = 0
         self._found: dict[Any, Tensor] = {}
@@ -78,7 +80,9 @@ class NonFiniteGuard:
             NonFiniteError: if the policy is "stop", or too many in a row were left out.
         """
         self.in_a_row += 1
-        shown = "a gradient is not finite" if loss is None or bool(torch.isfinite(loss)) else f"the loss is {float(loss)}"
+        shown = (
+            "a gradient is not finite" if loss is None or bool(torch.isfinite(loss)) else f"the loss is {float(loss)}"
+        )
         advice = "Lower the learning rate, use bf16 or 32-bit precision, or look for bad samples."
         if self.policy == "stop":
             raise NonFiniteError(

@@ -33,7 +33,7 @@ def open_directory(directory: str | Path | None, resume: str | Path | None) -> P
     Raises:
         ConfigError: if another run lies there and is not to be continued, or the directory cannot be made.
     """
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) not in (0, None):
         return _given_to_rank(directory)
     path = next_free(Path("runs"), "run-{:03d}") if directory is None else Path(directory)
     if resume is None and any((path / name).exists() for name in ("metrics.csv", "checkpoints", "student.safetensors")):

@@ -97,7 +97,7 @@ class StepLog:
 
 
 def send(trainer: Trainer, numbers: Mapping[str, float], *, step: int | None = None) -> None:
-    """Numbers by name to every logger of the trainer, on the first rank only; at the step at hand unless one is given."""
+    """Numbers by name to every logger of the trainer, on the first rank only; at this step unless one is given."""
     if trainer.is_global_zero:
         for logger in trainer.loggers:
             logger.log_metrics(dict(numbers), step=trainer.global_step if step is None else step)

@@ -28,6 +28,7 @@ def generators_kept() -> Iterator[None]:
         torch.set_rng_state(pytorch)
 
 
+_numpy: Any = np.random  # whose stubs leave two functions out
 _spare: list[np.random.MT19937] = []
 
 
@@ -37,14 +38,14 @@ def generators_aside() -> Iterator[None]:
 
     A copy there and back takes 0.2 ms, longer than many a batch.
     """
-    python, numpy, pytorch = random.getstate(), np.random.get_bit_generator(), torch.get_rng_state()
+    python, numpy, pytorch = random.getstate(), _numpy.get_bit_generator(), torch.get_rng_state()
     other = _spare.pop() if _spare else np.random.MT19937(0)
-    np.random.set_bit_generator(other)
+    _numpy.set_bit_generator(other)
     try:
         yield
     finally:
         random.setstate(python)
-        np.random.set_bit_generator(numpy)
+        _numpy.set_bit_generator(numpy)
         torch.set_rng_state(pytorch)
         _spare.append(other)
 
