@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from knowledge_distillation.doctor import Diagnosis, diagnose
 
 Make = Callable[[Path], dict[str, Any]]
@@ -31,7 +33,12 @@ class Case:
 
     def examine(self, folder: Path, quick: bool = False) -> Diagnosis:
         """Diagnose it."""
-        return diagnose(**self.make(folder), quick=quick)
+        return diagnose(**self.made(folder), quick=quick)
+
+    def made(self, folder: Path) -> dict[str, Any]:
+        """The arguments of `diagnose`, always the same."""
+        torch.manual_seed(0)
+        return self.make(folder)
 
     def is_named(self, diagnosis: Diagnosis) -> bool:
         """Whether the planted fault is among the findings, as severe as it should be."""

@@ -158,9 +158,9 @@ def grey_of_16(images: Tensor) -> Tensor:
     return images * 16
 
 
-def sure_teacher(asked: m.Render, **changes: Any) -> dict[str, Any]:
+def sure_teacher(asked: m.Render, make: Any = m.Cnn, **changes: Any) -> dict[str, Any]:
     """A teacher that was trained until it was sure, and is asked about another rendering."""
-    return {**m.picture_recipe(teacher=m.picture_teacher(digits_cnn, epochs=20)), **m.loaders(asked), **changes}
+    return {**m.picture_recipe(teacher=m.picture_teacher(make, epochs=20)), **m.loaders(asked), **changes}
 
 
 def cached_elsewhere(folder: Path, check_inputs: bool) -> dict[str, Any]:
@@ -280,10 +280,16 @@ FAULTS_OF_TEACHERS = (
     Case("shifted to -1..1", lambda folder: other_rendering(halved), "teacher_inputs"),
     Case("inverted", lambda folder: other_rendering(inverted), "teacher_inputs"),
     Case("blue first", lambda folder: other_rendering(blue_first, plain_colour, True), "teacher_inputs"),
-    Case("teacher that hurts: normalised for the student", lambda folder: sure_teacher(normalised), "teacher_fit"),
     Case("teacher that hurts: half of the resolution", lambda folder: sure_teacher(coarse), "teacher_fit"),
     Case("teacher that hurts: noise", lambda folder: sure_teacher(noisy), "teacher_fit"),
-    Case("teacher that hurts: another grey scale", lambda folder: sure_teacher(grey_of_16), "teacher_fit"),
+    Case("deep teacher that hurts: normalised for the student", lambda folder: sure_teacher(
+        normalised, digits_cnn), "teacher_fit"),
+    Case("deep teacher that hurts: half of the resolution", lambda folder: sure_teacher(
+        coarse, digits_cnn), "teacher_fit"),
+    Case("deep teacher that hurts: noise", lambda folder: sure_teacher(
+        noisy, digits_cnn), "teacher_fit"),
+    Case("deep teacher that hurts: another grey scale", lambda folder: sure_teacher(
+        grey_of_16, digits_cnn), "teacher_fit"),
     Case("below its known score", lambda folder: sure_teacher(coarse, teacher_score=0.99), "teacher_fit"),
     Case("dropout that ignores eval", own_dropout, "teacher_mode"),
     Case("teacher that ignores eval", stuck, "teacher_mode"),

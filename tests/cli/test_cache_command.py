@@ -65,6 +65,21 @@ def test_a_cached_run_is_the_live_run(files: list[str]) -> None:
     torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
 
+def test_a_teacher_that_is_to_be_trained_otherwise_is_not_taken_from_the_cache(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe says four epochs, and the student would learn from the teacher of two: its fingerprint fits."""
+    assert main(["train", *files, "--directory", "first"]) == 0
+    before = {path: path.read_bytes() for path in Path("kept").rglob("*") if path.is_file()}
+    for command in ("train", "cache"):
+        assert main([command, *files, "--set", "teacher.train.max_epochs=4"]) == 1
+        said = capsys.readouterr().err
+        assert '"max_epochs": 2' in said
+        assert '"max_epochs": 4' in said
+    assert {path: path.read_bytes() for path in Path("kept").rglob("*") if path.is_file()} == before
+    assert main(["train", *files, "--directory", "second", "--set", "training.max_epochs=1"]) == 0
+
+
 def test_damage_is_listed_and_fails(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A script that copies a cache must be able to ask whether the copy is whole."""
     assert main(["cache", *files]) == 0

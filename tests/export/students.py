@@ -21,8 +21,9 @@ def mlp(hidden: int = 48) -> nn.Module:
 
 
 def lopsided(student: nn.Module, factor: float = 300.0) -> nn.Module:
-    """The same function, with one hidden unit so large that the others share a few steps of eight bits.
+    """The same function, hard to round: one hidden unit is so large that the others share a few of its steps.
 
+    Below 1 the unit is small, and its weights in the head are so large that the others share a few of their steps.
     relu(c x) = c relu(x), so what goes into the unit may be multiplied and what comes out of it divided (Nagel et al.,
     2019, arXiv:1906.04721, section 3).
     """

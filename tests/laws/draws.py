@@ -15,9 +15,10 @@ from tests.laws.collect import signal_of
 from tests.laws.rows import narrowed, on_signals
 
 FULL = os.environ.get("KD_LAWS", "quick") == "full"
-EXAMPLES = 12 if FULL else 3
+EXAMPLES = 10 if FULL else 3
 # laws that are slow, or that already try every setting of theirs in one example
 FEW_EXAMPLES = {"gradcheck": 6, "precision": 6, "temperature_range": 6, "compiled": 1}
+FEW_EXAMPLES |= {"module_equals_function": 4, "batch_of_one": 4, "silent_signals": 4}
 FEW_EXAMPLES |= (
     {"round_trip": 2, "all_masked": 2, "batch_of_one": 2, "teacher_detached": 2, "silent_signals": 2}
     if not FULL

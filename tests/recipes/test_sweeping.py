@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.recipes.reading import read_recipe
@@ -128,6 +130,32 @@ def test_a_sweep_that_was_stopped_and_killed_goes_on_as_if_nothing_had_been(
     gone_on = sweep_recipe(plain, OVER, trials=4, directory="killed", own=own, resume=True)
     assert told(gone_on) == told(whole)
     assert Path("killed/best.yaml").read_text() == Path("whole/best.yaml").read_text()
+
+
+def test_a_trial_stopped_while_its_own_teacher_learnt_goes_on(own: dict[str, Any], workplace: Path) -> None:
+    """Otherwise the trial's half a teacher is a directory that nobody may write to, and the trial fails for good."""
+    steps = 0
+
+    class Stopped(nn.Sequential):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            nonlocal steps
+            steps += self.training
+            if steps == 5:
+                raise KeyboardInterrupt
+            return super().forward(inputs)
+
+    def teacher(classes: int, features: int, hidden: int = 4) -> nn.Module:
+        return Stopped(*own["net"](classes, features, hidden))
+
+    names = {**own, "taught": teacher}
+    given = plain(teacher={**TAUGHT, "name": "taught", "train": {"max_epochs": 2, "trainer": QUIET}})
+    with pytest.raises(KeyboardInterrupt):
+        sweep(names, "stopped", ["teacher.hidden=4..16"], trials=1, recipe=given)
+    assert Path("stopped/trials/000/teacher/checkpoints/last.ckpt").exists()
+    gone_on = sweep(names, "stopped", ["teacher.hidden=4..16"], trials=1, recipe=given, resume=True)
+    whole = sweep(names, "whole", ["teacher.hidden=4..16"], trials=1, recipe=given)
+    assert told(gone_on) == told(whole)
+    assert gone_on.trials[0]["state"] == "complete"
 
 
 def test_more_trials_can_follow_and_another_sweep_cannot(own: dict[str, Any], workplace: Path) -> None:

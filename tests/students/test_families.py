@@ -1,4 +1,4 @@
-"""What goes wrong for a user whose model is of one of the usual families: the student is not that part of the teacher."""
+"""What goes wrong for a user whose model is of one of the usual families and is cut in the wrong place."""
 
 from __future__ import annotations
 

@@ -103,6 +103,26 @@ def test_the_shapes_do_not_depend_on_the_weights() -> None:
     assert len(shapes) == 1
 
 
+@pytest.mark.parametrize("ratio", [0.01, 0.1, 0.13, 0.9, 0.99])
+def test_every_layer_keeps_its_share_and_at_least_one_channel(ratio: float) -> None:
+    """Otherwise a small share leaves the layers of few channels as wide as they were."""
+    teacher = SmallResNet()
+    student = students.narrow(teacher, IMAGES, ratio)
+    widths = [module.out_channels for module in student.modules() if isinstance(module, nn.Conv2d)]
+    before = [module.out_channels for module in teacher.modules() if isinstance(module, nn.Conv2d)]
+    assert widths == [max(1, int(width * ratio)) for width in before]
+    assert answer(student, IMAGES).shape == (2, 5)
+
+
+def test_a_small_share_narrows_attention_and_inner_layers_to_one() -> None:
+    """Otherwise the smallest student of a search over sizes is no student."""
+    torch.manual_seed(0)
+    student = students.narrow(bert(1), INPUTS["bert"], 0.02)
+    layer = student.bert.encoder.layer[0]
+    assert (layer.attention.self.num_attention_heads, layer.attention.self.query.out_features) == (1, 4)
+    assert layer.intermediate.dense.out_features == 1
+
+
 def test_only_named_layers_are_narrowed_and_ignored_ones_keep_their_width() -> None:
     """Otherwise a glob reaches further than it says."""
     teacher = SmallResNet()

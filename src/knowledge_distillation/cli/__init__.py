@@ -15,6 +15,7 @@ COMMANDS = {
     "cache": "keep a teacher's answers on the disk; inspect or verify what is kept",
     "capture": "show the layers of a model that a recipe can name, with the shapes they give",
     "report": "measure a run and write all that is known of it on one page",
+    "export": "write a run's student in the form you ship, proven equal to it",
     "sweep": "try settings of a recipe and write out the best one",
     "list": "show losses, recipes, optimizers, schedules, models, data sets",
 }

@@ -31,9 +31,9 @@ def run(options: argparse.Namespace) -> None:
     """Export and print how equal each file is to the student."""
     from knowledge_distillation.errors import ConfigError
     from knowledge_distillation.export import export, push
+    from knowledge_distillation.export.card import known_of
     from knowledge_distillation.recipes.rebuilding import rebuilt
     from knowledge_distillation.recipes.running import own_names
-    from knowledge_distillation.run_export import measured_of
 
     forms = list(dict.fromkeys(options.to or ["onnx"]))
     if options.push and len(forms) > 1:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
         "license": options.license,
         "data": str(recipe.data["name"]),
         "teacher": str((recipe.teacher or {}).get("name", "")),
-        **measured_of(home),
+        **known_of(home),
     }
     manifests = []
     for form in forms:

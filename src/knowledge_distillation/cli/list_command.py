@@ -20,6 +20,7 @@ KINDS = (
     "trackers",
     "adapters",
     "encodings",
+    "exports",
 )
 
 
@@ -81,6 +82,10 @@ def _named(what: str) -> dict[str, Any]:
         from knowledge_distillation.teachers.cache import ENCODINGS
 
         return dict(ENCODINGS)
+    if what == "exports":
+        from knowledge_distillation.export import FORMS
+
+        return {name: form.summary for name, form in FORMS.items()}
     if what == "adapters":
         from knowledge_distillation.capture.adapters import ADAPTERS
 

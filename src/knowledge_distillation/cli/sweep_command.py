@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> None:
     from knowledge_distillation.cli.quiet import quiet_lightning
     from knowledge_distillation.recipes.reading import read_recipe
     from knowledge_distillation.recipes.running import own_names
-    from knowledge_distillation.recipes.sweeping import load_optuna, sweep_recipe
+    from knowledge_distillation.recipes.sweeping import sweep_recipe
+    from knowledge_distillation.recipes.trials import load_optuna
 
     recipe = read_recipe(options.recipe, options.set)
     quiet_lightning()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -54,6 +55,16 @@ class Card:
             if key not in known:
                 raise ConfigError(f"A model card has no field {key!r}. {nearest(str(key), known)}")
         return cls(**given)
+
+
+def known_of(run_directory: Path) -> dict[str, Any]:
+    """What a run wrote that its card tells: its evaluation and its comparison with the control."""
+    found = {}
+    for name in ("evaluation", "comparison"):
+        file = run_directory / f"{name}.json"
+        if file.is_file():
+            found[name] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def write_card(folder: Path, manifest: Mapping[str, Any], card: Card) -> None:

@@ -91,7 +91,7 @@ def quantisation_aware(student: nn.Module, bits: int = 8, *, input_bits: int | N
             f"{type(student).__name__} has neither linear nor convolution layers, so there is nothing to quantise."
         )
     for layer in layers:
-        if not parametrize.is_parametrized(layer, "weight"):
+        if not parametrize.is_parametrized(layer):
             parametrize.register_parametrization(layer, "weight", RoundedWeight(bits))
             if input_bits is not None:
                 layer.register_forward_pre_hook(RoundedInput(input_bits))
@@ -99,13 +99,24 @@ def quantisation_aware(student: nn.Module, bits: int = 8, *, input_bits: int | N
 
 
 def baked(model: nn.Module) -> nn.Module:
-    """Put the rounded weights in the place of what they were rounded from; in place, the same outputs."""
-    for module in model.modules():
-        if not parametrize.is_parametrized(module, "weight"):
+    """Put the rounded weights in the place of what they were rounded from; in place, the same outputs.
+
+    `parametrize.remove_parametrizations` is not used: it changes the class, which a copy shares with its original.
+    """
+    for module in list(model.modules()):
+        if not _rounds_weight(module):
             continue
-        if any(isinstance(step, RoundedWeight) for step in module.parametrizations.weight):  # type: ignore[union-attr]
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+        weight = nn.Parameter(module.weight.detach().clone(), requires_grad=False)  # type: ignore[operator]
+        module.__class__ = parametrize.type_before_parametrizations(module)
+        del module.parametrizations
+        module.register_parameter("weight", weight)
     return model
+
+
+def _rounds_weight(module: nn.Module) -> bool:
+    if not parametrize.is_parametrized(module, "weight"):
+        return False
+    return any(isinstance(step, RoundedWeight) for step in module.parametrizations["weight"])  # type: ignore[index]
 
 
 def rounds_inputs(model: nn.Module) -> bool:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
 
-from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.errors import CacheError, ConfigError
 from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.reading import Recipe
 from knowledge_distillation.teachers import CachedTeacher, Teacher, write_cache
+from knowledge_distillation.teachers.cache.shards import write_whole
 from knowledge_distillation.teachers.cache.writing import Progress
 
+TEACHER = "teacher.json"
+"""What the recipe said of a teacher that it trained, beside the cache of its answers."""
 ENGINE_KEYS = ("accelerator", "devices", "strategy", "num_nodes", "precision")
 
 
@@ -27,6 +33,7 @@ def write_recipe_cache(
     recipe: Recipe, teacher: Teacher | nn.Module, loader: Any, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Write the recipe's cache, or what is missing of it; arguments and errors as of `write_cache`."""
+    _check_same_teacher(recipe)
     settings = {"signals": as_objective(recipe.objective).wanted("teacher"), **(recipe.cache or {})}
     settings.pop("check_inputs", None)
     training = {**recipe.training, **(recipe.training.get("trainer") or {})}
@@ -51,3 +58,29 @@ def cached(recipe: Recipe, teacher: Teacher | nn.Module, loader: Any) -> CachedT
     manifest = write_recipe_cache(recipe, teacher, loader)
     check_inputs = bool((recipe.cache or {}).get("check_inputs", True))
     return CachedTeacher(cache_directory(recipe), teacher=manifest["teacher"], check_inputs=check_inputs)
+
+
+def _check_same_teacher(recipe: Recipe) -> None:
+    """Raise CacheError if a teacher that was trained for this cache is described in another way now.
+
+    It was found in the cache's directory and not trained again, so that its fingerprint is still the cache's.
+    """
+    if not _is_trained(recipe.teacher or {}):
+        return
+    home = cache_directory(recipe)
+    noted, now = home / TEACHER, json.dumps(recipe.teacher, sort_keys=True, default=str)
+    if noted.exists():
+        was = noted.read_text(encoding="utf-8")
+        if was != now:
+            raise CacheError(
+                f"The teacher that lies with the cache {home} was trained from the section {was}, and the recipe says "
+                f"{now}: the student would learn from the earlier one. Choose another cache.directory, or put the "
+                "section back."
+            )
+    elif rank_zero_only.rank == 0:
+        write_whole(noted, now)
+
+
+def _is_trained(teacher: Mapping[str, Any]) -> bool:
+    """Whether the recipe trains it, or one of its members."""
+    return "train" in teacher or any(_is_trained(member) for member in teacher.get("members") or ())

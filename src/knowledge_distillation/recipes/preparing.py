@@ -20,6 +20,8 @@ from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.caching import cache_directory, cached
 from knowledge_distillation.recipes.methods import Job, check_method
+from knowledge_distillation.recipes.quantising import KEY as QUANTISED
+from knowledge_distillation.recipes.quantising import check_quantised, quantised
 from knowledge_distillation.recipes.reading import SEVERAL, TRAINER_KEYS, Recipe
 from knowledge_distillation.recipes.sources import make_teacher
 from knowledge_distillation.recipes.students import FROM_TEACHER, check_student, chosen_student, made_from
@@ -40,6 +42,7 @@ def begun(recipe: Recipe, extra: Mapping[str, Any]) -> tuple[Data, nn.Module | N
     """
     check_method(recipe)
     check_student(recipe)
+    check_quantised(recipe)
     as_objective(recipe.objective)
     for plan in (recipe.training, *_plans(recipe.teacher or {})):
         check_optimizer(plan.get("optimizer", "adamw"))
@@ -86,13 +89,18 @@ def prepared(
         chosen.
     """
     teacher = None if recipe.teacher is None else any_teacher(recipe, student, data, extra, home, resume)
-    make = partial(_model, data=data, extra=extra, teacher=teacher)
+
+    def make(spec: Mapping[str, Any]) -> nn.Module:
+        return quantised(_model(spec, data, extra, teacher), recipe)
+
     if student is None:
         recipe = replace(recipe, student=chosen_student(recipe.student, teacher, data))
         student = make(recipe.student)
+    else:
+        student = quantised(student, recipe)
     if recipe.cache is not None and teacher is not None:
         teacher = cached(recipe, teacher, data.train)
-    training = {key: value for key, value in recipe.training.items() if key != "directory"}
+    training = {key: value for key, value in recipe.training.items() if key not in ("directory", QUANTISED)}
     arguments = {"objective": recipe.objective, **_arguments(training)}
     return Job(recipe=recipe, teacher=teacher, student=student, data=data, make=make, arguments=arguments)
 

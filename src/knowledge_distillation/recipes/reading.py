@@ -21,7 +21,7 @@ TRAINER_KEYS = (
 )  # fmt: skip
 TRAINING_KEYS = (
     "max_epochs", "optimizer", "learning_rate", "schedule", "warm_up_epochs", "adapter", "temperature", "seed",
-    "track", "directory", "speed", "trainer", *TRAINER_KEYS,
+    "track", "directory", "speed", "trainer", "quantisation_aware", *TRAINER_KEYS,
 )  # fmt: skip
 CACHE_KEYS = ("directory", "signals", "views", "seed", "shard_bytes", "check_inputs")
 SEVERAL = ("ensemble", "confident", "routed")
@@ -39,7 +39,8 @@ class Recipe:
             training keys but "directory", plus "data" with settings that replace the data section's. "ensemble",
             "confident" and "routed" have "members", a list of such mappings; "ema" and "self" are made of the student.
         objective: a name, or named terms.
-        training: what `distill` takes, and the commonest Trainer arguments.
+        training: what `distill` takes, and the commonest Trainer arguments; "quantisation_aware" lets the student
+            round as int8 does while it learns.
         method: {"name": ..., settings} of another way than to distil once: "mutual", "born_again", "assistants",
             "data_free".
         cache: {"directory": ...} and settings of `write_cache`; the teacher is then asked only once, and teaches from
@@ -185,7 +186,8 @@ def _named(value: Any, source: str) -> dict[str, Any]:
 
 def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
     if "train" in teacher:
-        own = [key for key in TRAINING_KEYS if key != "directory"]  # it lies in the run's
+        # it lies in the run's directory, and teaches in full precision
+        own = [key for key in TRAINING_KEYS if key not in ("directory", "quantisation_aware")]
         _check_training(teacher["train"], [*own, "data"], f"{source}.train")
     if teacher["name"] not in SEVERAL:
         _check_weights(teacher, source)

@@ -15,6 +15,7 @@ from torch import nn
 from knowledge_distillation.domains.catalogue import build_data, build_model
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError, DistillationError
+from knowledge_distillation.recipes.quantising import quantised
 from knowledge_distillation.recipes.reading import Recipe, read_recipe
 from knowledge_distillation.recipes.sources import make_teacher
 from knowledge_distillation.recipes.students import FROM_TEACHER, check_student, made_from
@@ -134,10 +135,11 @@ def _teachers_home(home: Path, recipe: Recipe) -> Path:
 def _student(recipe: Recipe, data: Data, extra: Mapping[str, Any]) -> nn.Module:
     """The untrained student; one that was made from its teacher is made from an untrained one, for its shapes."""
     if recipe.student["name"] != FROM_TEACHER:
-        return build_model(recipe.student["name"], data.facts, _settings(recipe.student), extra)
+        return quantised(build_model(recipe.student["name"], data.facts, _settings(recipe.student), extra), recipe)
     check_student(recipe)
     teacher = recipe.teacher or {}
-    return made_from(recipe.student, build_model(teacher["name"], data.facts, _settings(teacher), extra), data)
+    whole = build_model(teacher["name"], data.facts, _settings(teacher), extra)
+    return quantised(made_from(recipe.student, whole, data), recipe)
 
 
 def _filled(model: nn.Module, spec: Mapping[str, Any], weights: Path, role: str) -> nn.Module:

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-
-from knowledge_distillation.errors import ConfigError, DistillationError, MissingExtraError, nearest
-from knowledge_distillation.recipes.methods import CHAINS
+from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.recipes.reading import Recipe, as_yaml, with_settings
-from knowledge_distillation.recipes.rebuilding import SWEEP, TRIALS
-from knowledge_distillation.recipes.running import check_builds, run_recipe
-from knowledge_distillation.recipes.search_space import Space, examples, read_space
-from knowledge_distillation.training.pipelines import AccuracyPipeline, higher_is_better
+from knowledge_distillation.recipes.rebuilding import SWEEP
+from knowledge_distillation.recipes.running import check_builds
+from knowledge_distillation.recipes.search_space import examples, read_space
+from knowledge_distillation.recipes.trials import Trials, ended, load_optuna
 from knowledge_distillation.training.places import next_free
-from knowledge_distillation.ways.stages import finished, how_to_continue
 
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.trial import FrozenTrial, Trial
-
-DATABASE, BEST = "sweep.db", "best.yaml"
-NAME = "sweep"
-WHY = "why"
-"""What a failed trial keeps its reason under."""
+BEST = "best.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,201 +95,72 @@ def sweep_recipe(
             f"A sweep seeks the best score on a validation loader, and there is none named {metric!r}. "
             f"{nearest(str(metric), loaders)}"
         )
+    load_optuna()
     home = Path(directory or next_free(Path("runs"), "sweep-{:03d}"))
-    job = _Job(plain, space, seed, metric or loaders[0], home, own or {})
-    study = job.study(resume)
-    while (number := len(_ended(study))) < trials:
+    job = Trials(plain, space, seed, metric or loaders[0], home, own or {})
+    asked = {
+        "metric": job.metric,
+        "seed": seed,
+        "over": {path: str(values) for path, values in space.items()},
+        "recipe": as_yaml(asdict(plain)),
+    }
+    _open(home, asked, resume)
+    study = job.study()
+    while (number := len(ended(study))) < trials:
         job.run(study, number)
-        job.write(study)
-        if progress is not None:
-            progress(job.line(study, number, trials))
-    return job.found(study)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A sweep and where it lies."""
-
-    recipe: Recipe
-    space: Space
-    seed: int
-    metric: str
-    home: Path
-    own: Mapping[str, Any]
-
-    def study(self, resume: bool) -> Study:
-        """The study in the sweep's database, made anew or gone on with."""
-        optuna = load_optuna()
-        file = self.home / SWEEP
-        asked = {
-            "metric": self.metric,
-            "seed": self.seed,
-            "over": {path: str(values) for path, values in self.space.items()},
-            "recipe": as_yaml(asdict(self.recipe)),
-        }
-        if file.is_file():
-            before = json.loads(file.read_text(encoding="utf-8"))
-            if not resume:
-                raise ConfigError(
-                    f"{self.home} already holds a sweep. Choose another directory, or go on with --resume."
-                )
-            for name, value in asked.items():
-                if before[name] != value:
-                    raise ConfigError(
-                        f"The sweep in {self.home} was begun with another {name}: {before[name]!r}, now {value!r}. Go "
-                        "on with what it was begun with, or begin another in a directory of its own."
-                    )
-        else:
-            if resume:
-                raise ConfigError(f"There is no sweep in {self.home} to go on with. Leave --resume out to begin one.")
-            self.home.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(asked, indent=2), encoding="utf-8")
-        study: Study = optuna.create_study(
-            storage=f"sqlite:///{(self.home / DATABASE).resolve()}",
-            study_name=NAME,
-            direction="maximize" if higher_is_better(AccuracyPipeline(), self.metric) else "minimize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
-            load_if_exists=True,
-        )
-        return study
-
-    def run(self, study: Study, number: int) -> None:
-        """Train one trial: the one that was broken off, or the next."""
-        optuna = load_optuna()
-        # a seed for each trial, so that a sweep that is resumed draws what it would have drawn
-        study.sampler = optuna.samplers.TPESampler(seed=self.seed + number)
-        left = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
-        trial = optuna.trial.Trial(study, left[0]._trial_id) if left else study.ask()
-        recipe = with_settings(self.recipe, {path: values.suggest(trial, path) for path, values in self.space.items()})
-        place = self.home / TRIALS / f"{trial.number:03d}"
-        try:
-            score = self._score(recipe, trial, place)
-        except optuna.TrialPruned:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        except (DistillationError, torch.OutOfMemoryError) as error:
-            trial.set_user_attr(WHY, f"{type(error).__name__}: {error}")
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            if math.isfinite(score):
-                study.tell(trial, score)
-            else:
-                trial.set_user_attr(WHY, f"The score was {score}.")
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        shutil.rmtree(place / "checkpoints", ignore_errors=True)  # needed to resume this trial, which has ended
-
-    def _score(self, recipe: Recipe, trial: Trial, place: Path) -> float:
-        method = (recipe.method or {}).get("name", "distill")
-        done = finished(place)
-        if done is not None:
-            return done[self.metric]
-        resume = "auto" if method in CHAINS and place.exists() else how_to_continue(place)
-        run = run_recipe(
-            recipe,
-            directory=place,
-            resume=resume,
-            own=self.own,
-            teachers=self.home if self._shares_teacher else None,
-            callbacks=[_Prune(trial, self.metric)] if method == "distill" else [],
-        )
-        return run.scores[self.metric]
-
-    @property
-    def _shares_teacher(self) -> bool:
-        parts = [path.split(".") for path in self.space]
-        return not any(part[0] in ("teacher", "data") or part == ["training", "seed"] for part in parts)
-
-    def write(self, study: Study) -> None:
-        """Write the trials to sweep.json, and the best recipe so far to best.yaml."""
-        file = self.home / SWEEP
-        asked = json.loads(file.read_text(encoding="utf-8"))
-        file.write_text(json.dumps({**asked, "trials": self._rows(study)}, indent=2), encoding="utf-8")
-        best = self._best(study)
+        rows, best = job.rows(study), job.best(study)
+        _write(home / SWEEP, json.dumps({**asked, "trials": rows}, indent=2))
         if best is not None:
-            found = {k: v for k, v in asdict(with_settings(self.recipe, best["values"])).items() if v or k == "teacher"}
-            _written(self.home / BEST, as_yaml(found))
-
-    def found(self, study: Study) -> Sweep:
-        """The result."""
-        rows, best = self._rows(study), self._best(study)
-        if best is None:
-            said = next((str(row["why"]) for row in reversed(rows) if row["why"]), "every trial was pruned")
-            raise ConfigError(f"None of {len(rows)} trials in {self.home} came to a score. The last one said: {said}")
-        return Sweep(self.home, self.metric, tuple(rows), best)
-
-    def line(self, study: Study, number: int, trials: int) -> str:
-        """What is said after a trial."""
-        row = self._rows(study)[number]
-        values = ", ".join(f"{path} {_shown(value)}" for path, value in row["values"].items())
-        best = self._best(study)
-        came = f"{self.metric} {row['score']:.4f}" if row["state"] == "complete" else row["state"]
-        more = f" after {row['epochs']} epochs" if row["state"] == "pruned" else f": {row['why']}" if row["why"] else ""
-        so_far = f"; best {best['score']:.4f}, trial {best['number']}" if best is not None else ""
-        return f"trial {number} of {trials}: {values}: {came}{more}{so_far}"
-
-    def _rows(self, study: Study) -> list[dict[str, Any]]:
-        return [self._row(trial) for trial in _ended(study)]
-
-    def _row(self, trial: FrozenTrial) -> dict[str, Any]:
-        states = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
-        values = {
-            path: json.loads(trial.params[path]) if isinstance(trial.params[path], str) else trial.params[path]
-            for path in self.space
-            if path in trial.params
-        }
-        return {
-            "number": trial.number,
-            "state": states[trial.state.name],
-            "score": trial.value if trial.state.name == "COMPLETE" else None,
-            "values": values,
-            "epochs": len(trial.intermediate_values) or None,
-            "why": trial.user_attrs.get(WHY),
-        }
-
-    def _best(self, study: Study) -> dict[str, Any] | None:
-        complete = [row for row in self._rows(study) if row["state"] == "complete"]
-        up = 1 if study.direction.name == "MAXIMIZE" else -1
-        return max(complete, key=lambda row: (up * row["score"], -row["number"]), default=None)
+            _write(home / BEST, as_yaml(_sections(with_settings(plain, best["values"]))))
+        if progress is not None:
+            progress(_line(job.metric, rows[number], trials, best))
+    rows, best = job.rows(study), job.best(study)
+    if best is None:
+        said = next((str(row["why"]) for row in reversed(rows) if row["why"]), "every trial was pruned")
+        raise ConfigError(f"None of {len(rows)} trials in {home} came to a score. The last one said: {said}")
+    return Sweep(home, job.metric, tuple(rows), best)
 
 
-class _Prune(Callback):
-    """Tells the trial its score after each epoch, and ends it where earlier trials were better."""
+def _open(home: Path, asked: Mapping[str, Any], resume: bool) -> None:
+    """Begin a sweep in its directory, or see that it goes on with what it was begun with."""
+    file = home / SWEEP
+    if not file.is_file():
+        if resume:
+            raise ConfigError(f"There is no sweep in {home} to go on with. Leave --resume out to begin one.")
+        home.mkdir(parents=True, exist_ok=True)
+        _write(file, json.dumps(asked, indent=2))
+        return
+    if not resume:
+        raise ConfigError(f"{home} already holds a sweep. Choose another directory, or go on with --resume.")
+    before = json.loads(file.read_text(encoding="utf-8"))
+    for name, value in asked.items():
+        if before[name] != value:
+            raise ConfigError(
+                f"The sweep in {home} was begun with another {name}: {before[name]!r}, now {value!r}. Go on with what "
+                "it was begun with, or begin another in a directory of its own."
+            )
 
-    def __init__(self, trial: Trial, metric: str) -> None:
-        self.trial, self.metric = trial, metric
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        known = self.trial.study.get_trials(deepcopy=False)[self.trial.number].intermediate_values
-        if trainer.current_epoch not in known:  # an epoch that is trained again after a resume
-            self.trial.report(float(trainer.callback_metrics[self.metric]), trainer.current_epoch)
-        if self.trial.should_prune():
-            raise load_optuna().TrialPruned
+def _sections(recipe: Recipe) -> dict[str, Any]:
+    """The sections that say something; the teacher's also where there is none, as a run writes it."""
+    return {name: value for name, value in asdict(recipe).items() if value or name == "teacher"}
 
 
-def _ended(study: Study) -> list[FrozenTrial]:
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+def _line(metric: str, row: Mapping[str, Any], trials: int, best: Mapping[str, Any] | None) -> str:
+    """What is said after a trial."""
+    values = ", ".join(f"{path} {_shown(value)}" for path, value in row["values"].items())
+    came = f"{metric} {row['score']:.4f}" if row["state"] == "complete" else row["state"]
+    more = f" after {row['epochs']} epochs" if row["state"] == "pruned" else f": {row['why']}" if row["why"] else ""
+    so_far = f"; best {best['score']:.4f}, trial {best['number']}" if best is not None else ""
+    return f"trial {row['number']} of {trials}: {values}: {came}{more}{so_far}"
 
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _written(file: Path, text: str) -> None:
+def _write(file: Path, text: str) -> None:
+    """All of the file or none."""
     beside = file.with_name(f".{file.name}.part")
     beside.write_text(text, encoding="utf-8")
     beside.replace(file)
-
-
-def load_optuna() -> Any:
-    """The package optuna.
-
-    Raises:
-        MissingExtraError: if it is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingExtraError(
-            "A sweep needs the package optuna, which is not installed. "
-            "Run: pip install 'knowledge-distillation-toolkit[sweep]'"
-        ) from error
-    return optuna

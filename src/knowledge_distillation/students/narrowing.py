@@ -108,17 +108,23 @@ def _prune(
     if found or any(isinstance(module, nn.MultiheadAttention) for module in student.modules()):
         projections = [layer for attention in found for layer in attention.projections]
         keep += _handing_on(pruning, student, example, [layer for layer in roots if layer not in [*keep, *projections]])
-    whole = isinstance(ratio, (int, float))
-    shares = {} if isinstance(ratio, (int, float)) else {
-        layer: 1 - share for path, share in ratio.items() for layer in _matching(student, [path])
-    }  # fmt: skip
+    whole = not isinstance(ratio, Mapping)
+    wanted = ratio if isinstance(ratio, Mapping) else {"*": ratio}
+    shares = {layer: 1 - share for path, share in wanted.items() for layer in _matching(student, [path])}
+    # Of a layer that would lose all its channels, the library would take none; of heads it would take the last.
+    head_shares = {
+        layer: min(shares[layer], _all_but_one(attention.heads))
+        for attention in heads
+        for layer in attention.projections
+        if layer in shares
+    }
+    shares |= {layer: min(shares[layer], _most(layer)) for layer in roots if layer in shares}
     before = [layer.weight.shape for layer in roots]
-    share = 1 - ratio if isinstance(ratio, (int, float)) else 0.0
     pruner = pruning.pruner.BasePruner(
         student,
         example,
         importance=pruning.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=share,
+        pruning_ratio=0.0,
         pruning_ratio_dict=shares,
         ignored_layers=keep,
         in_channel_groups={},  # the library's defaults are shared between calls
@@ -126,8 +132,8 @@ def _prune(
         num_heads={layer: attention.heads for attention in heads for layer in attention.projections},
         prune_num_heads=True,
         prune_head_dims=False,
-        head_pruning_ratio=share,
-        head_pruning_ratio_dict=shares or None,
+        head_pruning_ratio=0.0,
+        head_pruning_ratio_dict=head_shares,
         root_module_types=[nn.modules.conv._ConvNd, nn.Linear],
         forward_fn=_tensors,
     )
@@ -144,6 +150,18 @@ def _prune(
             "either gives out results, hands on the width of a transformer's blocks, or was ignored."
         )
     _count_anew(student, heads, before, roots)
+
+
+def _most(layer: Any) -> float:
+    """The largest share of its channels that a layer can lose: one channel stays, or one of each group."""
+    groups: int = getattr(layer, "groups", 1)
+    outputs = layer.weight.shape[1] * groups if getattr(layer, "transposed", False) else layer.weight.shape[0]
+    return _all_but_one(outputs // groups)
+
+
+def _all_but_one(count: int) -> float:
+    """A share of `count` things that takes all but one, however the product is rounded."""
+    return 1 - 1 / count - 1e-6
 
 
 def _handing_on(pruning: Any, student: nn.Module, example: Any, roots: Iterable[nn.Module]) -> list[nn.Module]:

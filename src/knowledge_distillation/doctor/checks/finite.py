@@ -18,7 +18,7 @@ HARM = "The loss becomes NaN, and the student's weights with it."
 
 
 def finite(patient: Patient) -> Iterator[Finding]:
-    """Inputs, a model's answers, a tapped layer or a term hold NaN or infinity."""
+    """Inputs, a model's answers or a term hold NaN or infinity."""
     bad = 0
     for batch in patient.batches:
         content = batch.content if isinstance(batch, TaughtBatch) else batch

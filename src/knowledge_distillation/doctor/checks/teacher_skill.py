@@ -80,10 +80,10 @@ def _of_values(patient: Patient, where: str, taught: Tensor | None, truth: Tenso
     error = float((taught.float().flatten().cpu() - truth).square().mean())
     if set(torch.unique(truth).tolist()) <= {0.0, 1.0}:
         raise CannotTell("the labels are independent yes-or-no answers")
-    if error >= guess:
+    if error >= (1 - BARELY) * guess:
         yield Finding(
             "error" if truth.numel() >= 100 else "warning",
-            "The teacher is no better than the mean of the labels.",
+            "The teacher is no better, or hardly better, than the mean of the labels.",
             f"Teacher's mean squared error {error:.4g} on {truth.numel()} values of {_name(where)}; the mean's is "
             f"{guess:.4g}.",
             HARM,
