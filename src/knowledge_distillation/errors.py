@@ -69,3 +69,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     listed = ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
     meant = f"Did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{meant}Known: {listed or '(none)'}."
+
+
+class Terminated(BaseException):
+    """SIGTERM ended a training, once its state was written. As KeyboardInterrupt, it is no error of the program's."""

@@ -31,7 +31,9 @@ from knowledge_distillation.kd_arguments import (
 )
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers import LiveTeacher
+from knowledge_distillation.training.durable_files import read_checkpoint
 from knowledge_distillation.training.fitting import check_checkpoint, fit
+from knowledge_distillation.training.last_checkpoint import LastCheckpoint, set_last_aside
 from knowledge_distillation.training.loaders import loader_length
 from knowledge_distillation.training.module import DistillationModule, own_weights
 from knowledge_distillation.training.optimizers import check_optimizer
@@ -40,7 +42,7 @@ from knowledge_distillation.training.planning import check_arguments
 from knowledge_distillation.training.progress import LossProgressBar
 from knowledge_distillation.training.schedules import check_schedule
 from knowledge_distillation.training.tracking import comet_from_file, log_hyperparameters
-from knowledge_distillation.training.trainer import checkpoint_callback, last_checkpoint, set_last_aside, trainer_with
+from knowledge_distillation.training.trainer import checkpoint_callback, durable, trainer_with
 
 KD_LOSS_ALONE: Mapping[str, float] = MappingProxyType({"kd_loss": 1})
 
@@ -150,12 +152,8 @@ def read_student_weights(checkpoint_path: str | Path, map_location: Any = "cpu")
     Raises:
         CheckpointError: if the file is missing, holds anything but plain data, or has no student in it.
     """
-    try:
-        checkpoint = torch.load(checkpoint_path, map_location=map_location, weights_only=True)
-    except Exception as error:  # missing, truncated, or refused by the safe reader
-        raise CheckpointError(f"The checkpoint {checkpoint_path} cannot be read safely: {error}") from error
     prefix = "student_model."
-    weights = own_weights(checkpoint.get("state_dict", {}) if isinstance(checkpoint, Mapping) else {})
+    weights = own_weights(read_checkpoint(checkpoint_path, map_location).get("state_dict", {}))
     student = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
     if not student:
         raise CheckpointError(f"The checkpoint {checkpoint_path} holds no entry under {prefix!r}, so no student.")
@@ -301,11 +299,12 @@ class KnowledgeDistillationTraining:
                 "log_every_n_steps": max(1, min(50, loader_length(train_data_loader) or 50)),
                 "callbacks": [
                     best,
-                    last_checkpoint(folder),
+                    LastCheckpoint(folder),
                     LearningRateMonitor(logging_interval="step"),
                     ScorePrinter(),
                     LossProgressBar(),
                 ],
+                "plugins": durable(None),
                 "enable_model_summary": False,
                 "inference_mode": False,
                 "num_sanity_val_steps": -1 if val_data_loaders else 0,

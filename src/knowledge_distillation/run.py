@@ -15,22 +15,37 @@ from safetensors.torch import save_model
 from torch import nn
 
 from knowledge_distillation.capture.adapters import Adapter
+from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.evaluation.arms import CONTROL
 from knowledge_distillation.evaluation.comparison import Comparison
+from knowledge_distillation.evaluation.result import Evaluation
+from knowledge_distillation.export import Exported
+from knowledge_distillation.reporting import write_report
 from knowledge_distillation.run_comparison import Finished, compare_run
+from knowledge_distillation.run_evaluation import evaluate_run
+from knowledge_distillation.run_export import export_run
 from knowledge_distillation.teachers import Teacher
 from knowledge_distillation.training.bare import scored_at_end
+from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.fitting import check_checkpoint, fit
 from knowledge_distillation.training.loaders import loader_for, loader_length
+from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
 from knowledge_distillation.training.plan import TrainingPlan, drawn, weights_mark
 from knowledge_distillation.training.planning import check_arguments
-from knowledge_distillation.training.run_directory import checkpoint_to_resume, environment_facts, open_directory, plain
+from knowledge_distillation.training.run_directory import (
+    checkpoint_to_resume,
+    environment_facts,
+    open_directory,
+    plain,
+    shown_to_ranks,
+)
+from knowledge_distillation.training.run_lock import RunLock
 from knowledge_distillation.training.schedules import ScheduleFactory
-from knowledge_distillation.training.tracking import csv_logger, trackers
+from knowledge_distillation.training.tracking import trackers
 from knowledge_distillation.training.trainer import make_trainer
 
 
@@ -98,6 +113,70 @@ class Run:
             self.plan, self.finished, self.directory, seeds, arms=arms, equal=equal, metric=metric, progress=progress
         )
 
+    def evaluate(
+        self,
+        loader: Iterable[Any] | None = None,
+        *,
+        metric: str | None = None,
+        models: Mapping[str, Any] | None = None,
+        **measures: Any,
+    ) -> Evaluation:
+        """Measure teacher, student, control and exported files on the same data in the same way.
+
+        The control is the one that `compare` left; the exported files are those under exports/. Writes evaluation.json.
+
+        Args:
+            loader: validation data; default: the run's own validation loader.
+            metric: which of the run's validation loaders; default: the first.
+            models: further models by name.
+            measures: what else `evaluation.evaluate` takes: corruptions, slices, batch_sizes, energy, ...
+
+        Raises:
+            ConfigError: if there is nothing to measure on, or an argument is wrong.
+            CheckpointError: if control.safetensors is not the control of this run.
+        """
+        return evaluate_run(
+            self.plan,
+            self.module.teacher,
+            self.student,
+            self.directory,
+            loader,
+            metric=metric,
+            models=models,
+            measures=measures,
+        )
+
+    def export(self, form: str = "onnx", **settings: Any) -> Exported:
+        """Write the student into exports/FORM, load the file again, and prove that it answers as the student does.
+
+        Args:
+            form: "safetensors", "onnx", "torch_export", "int8" or "int8_torch".
+            settings: what else `export.export` takes; default: the run's first validation loader, or its train loader,
+                to compare on, the train loader to calibrate on, its pipeline and its adapter.
+
+        Raises:
+            ConfigError: if an argument is wrong.
+            ExportError: if the form cannot express the student, or the file differs from it beyond the tolerance.
+            MissingExtraError: if the form's package is not installed.
+        """
+        return export_run(self.plan, self.student, self.directory, form, settings)
+
+    def report(self, *, title: str | None = None) -> Path:
+        """Write all that is known of the run on one page: report.html, with report.md and report.json beside it.
+
+        What was not measured yet is measured first, as by `evaluate`, where there is validation data.
+
+        Returns:
+            The path of report.html.
+
+        Raises:
+            MissingExtraError: if the extra `report` is not installed.
+        """
+        measurable = self.plan is not None and self.plan.val_loaders
+        if measurable and not (self.directory / "evaluation.json").is_file():
+            self.evaluate()
+        return write_report(self.directory, title=title)
+
 
 def distill(
     teacher: Teacher | nn.Module | None,
@@ -116,9 +195,12 @@ def distill(
     temperature: float = 1.0,
     directory: str | Path | None = None,
     resume: str | Path | None = None,
+    checkpoint_every: int | None = None,
+    nonfinite: str = "stop",
     seed: int = 0,
     track: Sequence[str] = (),
     speed: str | Mapping[str, Any] = "off",
+    doctor: bool = True,
     trainer: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train the student to do what the teacher does, and write the run to a directory.
@@ -138,11 +220,18 @@ def distill(
         adapter: how to call the models; see `capture.adapters`.
         temperature: handed to the adapters; the losses have their own.
         directory: where the run is written; default: the next free runs/run-NNN.
-        resume: None for a fresh run, "auto" for the directory's last checkpoint, or a checkpoint's path.
+        resume: None for a fresh run, "auto" for the newest whole checkpoint of the directory, or a checkpoint's path.
+            The run goes on exactly as it would have, within an epoch too.
+        checkpoint_every: optimiser steps between two last.ckpt within an epoch; default: one every ten minutes. One is
+            written at every epoch's end in any case, and on Ctrl-C and SIGTERM when the step is done.
+        nonfinite: what a loss or gradient of NaN or infinity means: "stop", "skip" the step, or "rollback" to
+            last.ckpt; ten in a row stop in any case.
         seed: seeds Python, NumPy and torch, and the loaders' workers.
         track: trackers besides the CSV file: "tensorboard", "comet", "wandb", "mlflow".
         speed: "off" changes nothing; "auto" tries faster settings on the first batch, keeps those that give the same
             loss, and prints which; a mapping sets them, such as {"channels_last": True}; see `training.speed.Settings`.
+        doctor: look for silent mistakes before the first step, in the quick form; findings go to the log and to
+            doctor.json, and nothing is refused.
         trainer: any argument of `lightning.Trainer`: accelerator, devices, strategy, precision,
             accumulate_grad_batches, gradient_clip_val, ...
 
@@ -172,58 +261,70 @@ def distill(
         seed=seed,
         speed=speed,
         trainer=trainer or {},
+        nonfinite=nonfinite,
     )
     module = plan.module()
     plan = plan.kept()
     run_directory = open_directory(directory, resume)
+    with RunLock(run_directory):
+        if doctor and resume is None:
+            _look(plan, module, run_directory)
+        return _train(plan, module, run_directory, resume, track=track, checkpoint_every=checkpoint_every)
+
+
+def _look(plan: TrainingPlan, module: DistillationModule, run_directory: Path) -> None:
+    """The doctor's quick examination of what is about to be trained."""
+    names = (
+        "pipeline", "objective", "adapter", "temperature", "optimizer", "learning_rate", "schedule", "max_epochs",
+        "warm_up_epochs", "trainer",
+    )  # fmt: skip
+    known = {name: getattr(plan, name) for name in names}
+    preflight(
+        module.teacher, module.student_model, plan.train_loader, plan.val_loaders, directory=run_directory, **known
+    )
+
+
+def _train(
+    plan: TrainingPlan,
+    module: DistillationModule,
+    run_directory: Path,
+    resume: str | Path | None,
+    *,
+    track: Sequence[str],
+    checkpoint_every: int | None,
+) -> Run:
     checkpoint = checkpoint_to_resume(run_directory, resume)
-    if checkpoint:
-        check_checkpoint(checkpoint, module)
-    seed_everything(seed, workers=True, verbose=False)
-    loggers = [csv_logger(run_directory), *trackers(track, run_directory, run_directory.name)]
+    rows = check_checkpoint(checkpoint, module).get(KEY, {}).get("rows") if checkpoint else None
+    seed_everything(plan.seed, workers=True, verbose=False)
+    loggers = [MetricsFile(run_directory, rows), *trackers(track, run_directory, run_directory.name)]
     engine = make_trainer(
         run_directory,
-        max_epochs=max_epochs,
+        max_epochs=plan.max_epochs,
         loggers=loggers,
         metric=next(iter(module.val_loaders), None),
         pipeline=module.pipeline,
-        steps_per_epoch=loader_length(train_loader),
-        overrides=trainer or {},
+        steps_per_epoch=loader_length(plan.train_loader),
+        overrides=plan.trainer,
+        checkpoint_every=checkpoint_every,
     )
-    settings = {
-        "objective": {name: plain(term) for name, term in module.objective.terms.items()},
-        "training": {
-            "max_epochs": max_epochs,
-            "optimizer": plain(optimizer),
-            "learning_rate": learning_rate,
-            "schedule": plain(schedule),
-            "warm_up_epochs": warm_up_epochs,
-            "adapter": plain(adapter),
-            "temperature": temperature,
-            "seed": seed,
-            "speed": plain(speed),
-            "trainer": {key: plain(value) for key, value in (trainer or {}).items()},
-        },
-        "teacher": plain(teacher),
-        "student": plain(module.student_model),
-    }
     if engine.is_global_zero:
-        (run_directory / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        written = yaml.safe_dump(_settings(plan, module), sort_keys=False)
+        (run_directory / "recipe.yaml").write_text(written, encoding="utf-8")
     started = time.monotonic()
-    fit(engine, module, loader_for(module.teacher, train_loader), checkpoint)
-    whole = checkpoint is None and scored_at_end(engine)
+    with shown_to_ranks(run_directory):
+        fit(engine, module, loader_for(module.teacher, plan.train_loader), checkpoint)
     finished = Finished(
         scores=dict(module.scores),
         steps=engine.global_step,
         drawn=drawn(),
-        is_whole=whole,
+        is_whole=checkpoint is None and scored_at_end(engine),
         weights=weights_mark(module.finished_student),
     )
     if engine.is_global_zero:
         save_model(module.finished_student, str(run_directory / "student.safetensors"))
         environment = {
             **environment_facts(),
-            "seed": seed,
+            "seed": plan.seed,
             "teacher": None if module.teacher is None else module.teacher.fingerprint,
             "seconds": round(time.monotonic() - started, 3),
             "scores": module.scores,
@@ -236,6 +337,20 @@ def distill(
         scores=dict(module.scores),
         directory=run_directory,
         module=module,
-        plan=replace(plan, speed=module.speed.chosen) if speed == "auto" else plan,
+        plan=replace(plan, speed=module.speed.chosen) if plan.speed == "auto" else plan,
         finished=finished,
     )
+
+
+def _settings(plan: TrainingPlan, module: DistillationModule) -> dict[str, Any]:
+    """What recipe.yaml says of a run."""
+    names = (
+        "max_epochs", "optimizer", "learning_rate", "schedule", "warm_up_epochs", "adapter", "temperature", "seed",
+        "speed", "nonfinite", "trainer",
+    )  # fmt: skip
+    return {
+        "objective": {name: plain(term) for name, term in module.objective.terms.items()},
+        "training": {name: plain(getattr(plan, name)) for name in names},
+        "teacher": plain(plan.teacher),
+        "student": plain(module.student_model),
+    }

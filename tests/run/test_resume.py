@@ -162,7 +162,7 @@ def test_a_damaged_checkpoint_is_named(damage: str, tmp_path: Path) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"\x00noise" * 100)
     with pytest.raises(CheckpointError, match=r"last\.ckpt"):
-        train(tmp_path / "run", max_epochs=2, resume="auto")
+        train(tmp_path / "run", max_epochs=2, resume=path)
 
 
 def test_a_checkpoint_of_another_student_is_refused_as_such(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 from knowledge_distillation.errors import ConfigError, DistillationError, MissingExtraError
 from knowledge_distillation.run import distill
 from knowledge_distillation.training import tracking
+from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.tracking import (
     TRACKERS,
     comet_from_file,
-    csv_logger,
     log_hyperparameters,
     read_comet_file,
     trackers,
@@ -152,7 +152,7 @@ def test_tensorboard_writes_the_curves_of_a_run(tmp_path: Path) -> None:
 def test_metrics_of_an_interrupted_part_are_kept(tmp_path: Path) -> None:
     """Otherwise resuming wipes the curves of the first half."""
     for number in range(3):
-        logger = csv_logger(tmp_path)
+        logger = MetricsFile(tmp_path)
         logger.log_metrics({"part": number})
         logger.save()
     files = {path.name: path.read_text().split()[-1] for path in tmp_path.glob("metrics*.csv")}

@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 when done, 1 when the run failed or the doctor found an error, 2 when the input is wrong, 130 after Ctrl-C.
+        0 when done, 1 when the run failed or the doctor found an error, 2 when the input is wrong, 130 after Ctrl-C,
+        143 after SIGTERM.
     """
     parser = argparse.ArgumentParser(
         prog="kd", description="Knowledge distillation: a teacher and data go in, a smaller proven student comes out."
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from knowledge_distillation.errors import ConfigError, DistillationError
+    from knowledge_distillation.errors import ConfigError, DistillationError, Terminated
 
     command = importlib.import_module(f"{__name__}.{options.command}_command")
     try:
@@ -49,6 +50,9 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("Stopped. What was written stays; continue a training with --resume auto.", file=sys.stderr)
         return 130
+    except Terminated:
+        print("Stopped by SIGTERM. Continue with --resume auto.", file=sys.stderr)
+        return 143
     except DistillationError as error:
         print(f"kd {options.command}: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

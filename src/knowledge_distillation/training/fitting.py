@@ -9,45 +9,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 
 from knowledge_distillation.errors import CheckpointError
+from knowledge_distillation.training.durable_files import read_checkpoint
 from knowledge_distillation.training.module import DistillationModule, own_weights
 
 
 def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpoint: str | None) -> None:
     """`trainer.fit`, from a checkpoint or afresh.
 
+    Args:
+        trainer: of one training.
+        module: to train.
+        train_loader: becomes the module's, so that its position can be written down; None leaves the module's.
+        checkpoint: path to go on from, or None.
+
     Raises:
         KeyboardInterrupt: after Ctrl-C, which Lightning would turn into the end of the program.
+        Terminated: after SIGTERM.
     """
+    if train_loader is not None:
+        module.train_loader = train_loader
     with warnings.catch_warnings(), _same_interrupt():
         # The folder of a run that goes on holds its earlier checkpoints, as it should.
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        # Lightning looks for a position that it would keep itself; `continuing` keeps ours.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         try:
-            trainer.fit(module, train_loader, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+            trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as error:
             if not trainer.interrupted:
                 raise
             raise KeyboardInterrupt from error
 
 
-def check_checkpoint(path: str, module: DistillationModule) -> None:
-    """Raise CheckpointError unless the file can be read safely and holds this module's student.
+def check_checkpoint(path: str, module: DistillationModule) -> dict[str, Any]:
+    """What the file holds, if it can be read safely and holds this module's student.
 
     Args:
         path: of a .ckpt file.
         module: about to be trained.
+
+    Raises:
+        CheckpointError: if not.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        state = own_weights(content["state_dict"])
-    except Exception as error:  # damaged files fail in as many ways as there are bytes
-        raise CheckpointError(
-            f"The checkpoint {path} cannot be read safely ({type(error).__name__}): it is damaged, or holds more than "
-            "tensors and plain data."
-        ) from None
+    content = read_checkpoint(path, "cpu")
+    if not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError(f"The checkpoint {path} holds no weights under 'state_dict'.")
+    state = own_weights(content["state_dict"])
     if any(name.startswith("teacher_model.") for name in content["state_dict"]):
         raise CheckpointError(
             f"The checkpoint {path} is the original toolkit's: its optimiser also held the teacher, so the run cannot "
@@ -61,6 +71,7 @@ def check_checkpoint(path: str, module: DistillationModule) -> None:
             f"The checkpoint {path} belongs to another student: {len({name for name, _ in differing})} entries differ, "
             f"the first is {differing[0][0]}. Build the student as it was in that run."
         )
+    return content
 
 
 @contextmanager

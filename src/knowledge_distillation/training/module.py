@@ -23,13 +23,13 @@ from knowledge_distillation.training.optimizers import OptimizerFactory, check_o
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
 from knowledge_distillation.training.planning import check_apart, check_same_plan, check_warm_up, planned_steps
 from knowledge_distillation.training.preparing import prepare_objective
-from knowledge_distillation.training.random_state import continue_at_epoch_edge, random_state, restore_random_state
+from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
-from knowledge_distillation.training.step_log import StepLog, send
+from knowledge_distillation.training.step_module import StepModule
 
 
-class DistillationModule(LightningModule):
+class DistillationModule(StepModule):
     """Distil a teacher into a student with any `lightning.Trainer` and any of its strategies.
 
     The student (as `student_model`) and the objective's learned parts are sub-modules: they are trained, moved and
@@ -51,6 +51,8 @@ class DistillationModule(LightningModule):
         pipeline: scores the student; default: accuracy.
         gradient_norm: order of the gradient norms to log (2.0 for the original's), or None for none.
         speed: "off", "auto" (try faster settings on the first batch), or a mapping; see `speed.Settings`.
+        nonfinite: what to do when loss or gradients are NaN or infinite: "stop", "skip" the step, or "rollback" to
+            last.ckpt; see `nonfinite.NonFiniteGuard`.
 
     Raises:
         ConfigError: if an argument is wrong.
@@ -73,8 +75,9 @@ class DistillationModule(LightningModule):
         pipeline: InferencePipeline | None = None,
         gradient_norm: float | None = None,
         speed: str | Mapping[str, Any] | Settings = "off",
+        nonfinite: str = "stop",
     ) -> None:
-        super().__init__()
+        super().__init__(gradient_norm=gradient_norm, nonfinite=nonfinite)
         if not isinstance(student, nn.Module):
             raise ConfigError(f"student must be an nn.Module, got {type(student).__name__}.")
         if teacher is student:
@@ -105,7 +108,6 @@ class DistillationModule(LightningModule):
         self.val_loaders = dict(val_loaders or {})
         self.pipeline = pipeline or AccuracyPipeline(student_adapter)
         check_pipeline(self.pipeline)
-        self.gradient_norm = gradient_norm
         self._speed = SpeedUp(check_speed(speed), student, self._teacher)
         self.scores: dict[str, float] = {}
         """The latest score of every validation loader, by name."""
@@ -118,18 +120,8 @@ class DistillationModule(LightningModule):
         self._read_as_wanted()
         self._has_schedules = self.objective.has_schedules
         self._inspected = False
-        self._log = StepLog()
-        self._saved_random_state: dict[str, Any] | None = None
         self._planned_steps = 0
         self._teacher_ready = False
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning names the running hook on the module some 20 times a step; nn.Module's own way of setting an
-        # attribute looks through every registry first, which is a tenth of a small model's step.
-        if name == "_current_fx_name":
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     @property
     def teacher(self) -> Teacher | None:
@@ -196,7 +188,8 @@ class DistillationModule(LightningModule):
             complaint = check_normalised(signals, whose)
             if complaint:
                 warnings.warn(complaint, stacklevel=2)
-            if isinstance(signals.logits, Tensor) and bool(torch.isnan(signals.logits).any()):
+            stops = self._guard.policy == "stop"
+            if stops and isinstance(signals.logits, Tensor) and bool(torch.isnan(signals.logits).any()):
                 raise NonFiniteError(
                     f"The {whose}'s logits hold NaN on the first batch; the loss would be NaN from here on."
                 )
@@ -216,27 +209,6 @@ class DistillationModule(LightningModule):
         if self._speed.is_due:
             self._speed.begin(self, batch, lambda: self._compare(batch, monitors=False)[::2])
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self._saved_random_state = None
-        logs = self._log.is_due(batch_idx)
-        total, components = self.distillation_loss(batch, monitors=logs)
-        self._log.note(total.detach())
-        if logs:
-            self._log.write(self.trainer, total.detach(), components)
-        return total
-
-    @property
-    def latest(self) -> dict[str, Tensor]:
-        """Every component and the total at the last logged step, without graph; for progress bars."""
-        return self._log.latest
-
-    def on_train_epoch_end(self) -> None:
-        mean = self._log.end_epoch()
-        if mean is not None:
-            loss = torch.tensor(mean, device=self.device)
-            self.log("train_final_loss_epoch", loss, batch_size=1, sync_dist=self.trainer.world_size > 1)
-            self.log_dict(self.latest, prog_bar=True, logger=False, batch_size=1)
-
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         if isinstance(batch, WholeLoader):
             self._score_whole(batch)
@@ -255,7 +227,12 @@ class DistillationModule(LightningModule):
         self.log(whole.name, value, prog_bar=True, batch_size=1, add_dataloader_idx=False)
 
     def train_dataloader(self) -> Any:
-        return self.train_loader
+        if self.train_loader is None:
+            return None
+        shares = self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler
+        return resumable(
+            self.train_loader, ranks=(self.trainer.global_rank, self.trainer.world_size) if shares else None
+        )
 
     def val_dataloader(self) -> Any:
         return [WholeLoader(name, loader) for name, loader in self.val_loaders.items()]
@@ -273,25 +250,6 @@ class DistillationModule(LightningModule):
             warm_up_epochs=self.warm_up_epochs,
         )
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
-
-    def optimizer_step(self, *arguments: Any, **keywords: Any) -> None:
-        super().optimizer_step(*arguments, **keywords)
-        if self._follower is not None:  # not in on_train_batch_end, which comes after a checkpoint of this step
-            self._follower.after_step(self.student_model)
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.gradient_norm is None or not self._log.takes_norms():
-            return
-        norms = {
-            f"grad_{float(self.gradient_norm)}_norm_{name}": parameter.grad.detach().norm(self.gradient_norm)
-            for name, parameter in self.named_parameters()
-            if parameter.grad is not None
-        }
-        if norms:
-            total = torch.stack(list(norms.values())).norm(self.gradient_norm)
-            norms[f"grad_{float(self.gradient_norm)}_norm_total"] = total
-            send(self.trainer, {name: float(norm) for name, norm in norms.items()})
-            self.log_dict(norms, logger=False, batch_size=1)
 
     def configure_callbacks(self) -> list[Callback]:
         return [_LetGo()]
@@ -321,20 +279,14 @@ class DistillationModule(LightningModule):
         self._prepare_teacher()
 
     def on_validation_start(self) -> None:
+        super().on_validation_start()
         self._prepare_teacher()
 
-    def on_train_epoch_start(self) -> None:
-        self._begin()
-        if self._saved_random_state is not None:
-            continue_at_epoch_edge(self.trainer, self._saved_random_state)
-            self._saved_random_state = None
-
     def _begin(self) -> None:
+        super()._begin()
         self.student_model.train()
         if isinstance(self._teacher, LiveTeacher):
             self._teacher.model.eval()  # a pipeline may have scored the teacher too
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        self._log.begin_epoch(every, self.trainer.num_training_batches)
 
     def teardown(self, stage: str) -> None:
         self.let_go()
@@ -353,14 +305,14 @@ class DistillationModule(LightningModule):
             self._teacher_ready = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["random_state"] = random_state()
+        super().on_save_checkpoint(checkpoint)
         self._speed.save(checkpoint)
         if self._follower is not None:
             checkpoint["teacher"] = self._follower.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
-        self._saved_random_state = checkpoint.get("random_state")
+        super().on_load_checkpoint(checkpoint)
         self._speed.load(checkpoint, self.trainer.strategy.root_device)
         if self.schedule == "one_cycle":
             check_same_plan(checkpoint, planned_steps(self.trainer))
@@ -372,10 +324,9 @@ class DistillationModule(LightningModule):
                 )
             self._follower.load_state_dict(checkpoint["teacher"])
 
-    def on_train_start(self) -> None:
-        self._begin()
-        if self._saved_random_state is not None:
-            restore_random_state(self._saved_random_state)
+    def after_step(self) -> None:
+        if self._follower is not None:  # not in on_train_batch_end, which comes after a checkpoint of this step
+            self._follower.after_step(self.student_model)
 
     def on_train_end(self) -> None:
         if self.trainer.global_step == 0:

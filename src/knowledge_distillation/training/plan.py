@@ -48,6 +48,7 @@ class TrainingPlan:
     seed: int
     speed: Any
     trainer: Mapping[str, Any]
+    nonfinite: str = "stop"
     start: Mapping[str, Tensor] | None = None
     loader_start: LoaderStart | None = None
 
@@ -65,7 +66,7 @@ class TrainingPlan:
                 teacher.load_state_dict(student.state_dict())
         names = (
             "objective", "optimizer", "learning_rate", "schedule", "warm_up_epochs", "adapter", "temperature",
-            "val_loaders", "pipeline", "speed",
+            "val_loaders", "pipeline", "speed", "nonfinite",
         )  # fmt: skip
         return DistillationModule(student, teacher, **{name: getattr(self, name) for name in names})
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 
 
 def random_state() -> dict[str, Any]:
@@ -37,24 +36,3 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all([entry.cpu() for entry in state["cuda"]])
-
-
-def continue_at_epoch_edge(trainer: Trainer, state: dict[str, Any]) -> None:
-    """Make the first epoch after a resume draw and step as it would have without the interruption.
-
-    Lightning makes the first iterator of a resumed training before any hook, so the loader's seed is drawn from the
-    wrong state; and a checkpoint written at the end of an epoch misses that epoch's step of the schedule.
-
-    Args:
-        trainer: at the start of an epoch.
-        state: from the checkpoint.
-    """
-    restore_random_state(state)
-    loop = trainer.fit_loop
-    if loop.is_resuming or loop.epoch_loop.restarting:
-        fetcher: Any = loop._data_fetcher
-        iter(fetcher)
-    for configuration in trainer.lr_scheduler_configs:
-        scheduler: Any = configuration.scheduler
-        while configuration.interval == "epoch" and scheduler.last_epoch < trainer.current_epoch:
-            scheduler.step()

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from knowledge_distillation.errors import CheckpointError, ConfigError
+from knowledge_distillation.training.durable_files import read_checkpoint
 from knowledge_distillation.training.places import next_free
+
+logger = logging.getLogger(__name__)
+SHOWN = "KD_RUN_DIRECTORY"
 
 
 def open_directory(directory: str | Path | None, resume: str | Path | None) -> Path:
-    """Make the directory of a run.
+    """Make the directory of a run; on any rank but the first, the one that the first has made.
 
     Args:
         directory: where; None for the next free runs/run-NNN.
@@ -25,6 +33,8 @@ def open_directory(directory: str | Path | None, resume: str | Path | None) -> P
     Raises:
         ConfigError: if another run lies there and is not to be continued, or the directory cannot be made.
     """
+    if getattr(rank_zero_only, "rank", 0) not in (0, None):
+        return _given_to_rank(directory)
     path = next_free(Path("runs"), "run-{:03d}") if directory is None else Path(directory)
     if resume is None and any((path / name).exists() for name in ("metrics.csv", "checkpoints", "student.safetensors")):
         raise ConfigError(
@@ -38,18 +48,57 @@ def open_directory(directory: str | Path | None, resume: str | Path | None) -> P
     return path
 
 
+def _given_to_rank(directory: str | Path | None) -> Path:
+    given = os.environ.get(SHOWN) or directory
+    if given is None:
+        raise ConfigError(
+            "Several processes were started, and each must know the run's directory: pass directory=..., the same in "
+            "all of them."
+        )
+    return Path(given)
+
+
+@contextmanager
+def shown_to_ranks(directory: Path) -> Iterator[None]:
+    """Inside the block, processes that Lightning starts find this directory instead of choosing one."""
+    os.environ[SHOWN] = str(directory)
+    try:
+        yield
+    finally:
+        os.environ.pop(SHOWN, None)
+
+
 def checkpoint_to_resume(directory: Path, resume: str | Path | None) -> str | None:
-    """The checkpoint that `resume` means: None for none, "auto" for the directory's last, else a path.
+    """The checkpoint that `resume` means: None for none, "auto" for the newest whole one of the run, else a path.
 
     Raises:
-        CheckpointError: if it is not there.
+        CheckpointError: if it is not there, or each one in the directory is damaged.
     """
     if resume is None or str(resume) == "":
         return None
-    path = directory / "checkpoints" / "last.ckpt" if str(resume) == "auto" else Path(resume)
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint to resume from at {path}.")
-    return str(path)
+    if str(resume) == "auto":
+        return str(_newest_whole(directory / "checkpoints"))
+    if not Path(resume).is_file():
+        raise CheckpointError(f"There is no checkpoint to resume from at {resume}.")
+    return str(resume)
+
+
+def _newest_whole(folder: Path) -> Path:
+    last = folder / "last.ckpt"
+    others = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = [*([last] if last.is_file() else []), *(path for path in others if path != last)]
+    if not found:
+        raise CheckpointError(f"There is no checkpoint to resume from at {last}.")
+    damage = []
+    for path in found:
+        try:
+            read_checkpoint(path)
+        except CheckpointError as error:
+            damage.append(str(error))
+            logger.warning("%s The run goes on from an earlier one.", error)
+            continue
+        return path
+    raise CheckpointError(f"None of the {len(found)} checkpoints in {folder} can be read: {damage[0]}")
 
 
 def plain(value: Any) -> Any:

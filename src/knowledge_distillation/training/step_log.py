@@ -42,21 +42,22 @@ class StepLog:
         """Take in the total loss of a step, a detached scalar."""
         self._pending.append(total)
 
-    def write(self, trainer: Trainer, total: Tensor, components: Mapping[str, Any]) -> None:
+    def write(self, trainer: Trainer, total: Tensor, components: Mapping[str, Any], *, stops: bool) -> None:
         """Send one step's numbers to the loggers.
 
         Args:
             trainer: its loggers receive them, on the first rank.
             total: the loss, a detached scalar.
             components: by name, tensors with or without graph, or numbers.
+            stops: whether a total that is not finite ends the training.
 
         Raises:
-            NonFiniteError: if the total is NaN or infinite.
+            NonFiniteError: if the total is NaN or infinite, and that ends the training.
         """
         self.latest = {name: _number(value) for name, value in components.items()}
         self.latest["train_final_loss"] = total
         numbers = {name: float(value) for name, value in self.latest.items()}
-        if not math.isfinite(numbers["train_final_loss"]):
+        if stops and not math.isfinite(numbers["train_final_loss"]):
             raise NonFiniteError(
                 f"The training loss is {float(total)} at step {trainer.global_step}; components: "
                 + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
@@ -78,6 +79,16 @@ class StepLog:
         self._sum, self._count = 0.0, 0
         return mean
 
+    def state(self) -> dict[str, Any]:
+        """Plain data from which `restore` goes on within an epoch, to the bit."""
+        pending = torch.stack(self._pending).cpu() if self._pending else None
+        return {"sum": self._sum, "count": self._count, "pending": pending, "norms_due": self._norms_due}
+
+    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from what `state` gave."""
+        self._sum, self._count, self._norms_due = state["sum"], state["count"], state["norms_due"]
+        self._pending = [] if state["pending"] is None else list(state["pending"].to(device).unbind())
+
     def _add_up(self) -> None:
         if self._pending:
             self._sum += float(torch.stack(self._pending).sum())
@@ -85,11 +96,11 @@ class StepLog:
             self._pending.clear()
 
 
-def send(trainer: Trainer, numbers: Mapping[str, float]) -> None:
-    """Numbers by name to every logger of the trainer, on the first rank only."""
+def send(trainer: Trainer, numbers: Mapping[str, float], *, step: int | None = None) -> None:
+    """Numbers by name to every logger of the trainer, on the first rank only; at this step unless one is given."""
     if trainer.is_global_zero:
         for logger in trainer.loggers:
-            logger.log_metrics(dict(numbers), step=trainer.global_step)
+            logger.log_metrics(dict(numbers), step=trainer.global_step if step is None else step)
 
 
 def _number(value: Any) -> Tensor:

@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CometLogger, CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from knowledge_distillation.errors import ConfigError, DistillationError, MissingExtraError, nearest
-from knowledge_distillation.training.places import next_free
-
-
-def csv_logger(directory: Path) -> CSVLogger:
-    """`metrics.csv` in the directory. A file from an earlier, interrupted part of the run is kept beside it."""
-    earlier = directory / "metrics.csv"
-    if earlier.exists():
-        earlier.rename(next_free(directory, "metrics.{}.csv"))
-    logger = CSVLogger(directory, name="", version="")
-    with warnings.catch_warnings():
-        # Lightning fears for earlier metrics in the folder; they have just been put aside.
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        _ = logger.experiment
-    return logger
 
 
 def trackers(names: Iterable[str], directory: Path, experiment: str) -> list[Logger]:

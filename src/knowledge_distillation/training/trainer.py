@@ -9,14 +9,16 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.training.durable_files import DurableCheckpointIO
+from knowledge_distillation.training.last_checkpoint import LastCheckpoint
 from knowledge_distillation.training.pipelines import higher_is_better
-from knowledge_distillation.training.places import next_free
 from knowledge_distillation.training.progress import EpochLines, LossProgressBar
 
 NOTHING = nullcontext()
@@ -30,7 +32,7 @@ class NoProfiler(PassThroughProfiler):
 
 
 def checkpoint_callback(
-    directory: Path | None, *, metric: str | None, pipeline: Any = None, keep: int = 3
+    directory: Path | None, *, metric: str | None, pipeline: Any = None, keep: int = 3, counts_versions: bool = True
 ) -> ModelCheckpoint:
     """Keep the best checkpoints by validation score; by the mean training loss where nothing validates.
 
@@ -39,6 +41,8 @@ def checkpoint_callback(
         metric: the validation loader whose score decides, or None.
         pipeline: may say `higher_is_better`.
         keep: how many of the best to keep.
+        counts_versions: whether a file of the same name stays and the new one gets a number; a run that goes on from
+            before such a file writes that very file again.
 
     File names read student-epoch=003-<metric>=0.91234.ckpt.
     """
@@ -53,25 +57,14 @@ def checkpoint_callback(
         mode=better,
         save_top_k=keep,
         save_on_train_epoch_end=metric is None,
+        enable_version_counter=counts_versions,
     )
 
 
-def last_checkpoint(directory: Path | None) -> ModelCheckpoint:
-    """Write last.ckpt after every epoch, whether it was one of the best or not."""
-    return ModelCheckpoint(
-        dirpath=directory,
-        filename="last",
-        save_top_k=1,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-
-
-def set_last_aside(directory: Path) -> None:
-    """Rename the last.ckpt of an earlier run to the next free last-NNN.ckpt, so that it is not written over."""
-    last = directory / "last.ckpt"
-    if last.exists():
-        last.rename(next_free(directory, "last-{:03d}.ckpt"))
+def durable(plugins: Any) -> list[Any]:
+    """The user's plugins, and checkpoints that are whole or not there unless the user brings another way to write."""
+    given = [plugins] if plugins is not None and not isinstance(plugins, (list, tuple)) else list(plugins or [])
+    return given if any(isinstance(plugin, CheckpointIO) for plugin in given) else [*given, DurableCheckpointIO()]
 
 
 def make_trainer(
@@ -83,6 +76,7 @@ def make_trainer(
     pipeline: Any,
     steps_per_epoch: int | None,
     overrides: Mapping[str, Any],
+    checkpoint_every: int | None = None,
 ) -> Trainer:
     """Build the Trainer of one run.
 
@@ -94,14 +88,15 @@ def make_trainer(
         pipeline: scores that loader.
         steps_per_epoch: batches an epoch, where the loader knows; metrics are logged at least once an epoch.
         overrides: any argument of `lightning.Trainer`; callbacks are added to the toolkit's own.
+        checkpoint_every: optimiser steps between two last.ckpt within an epoch; None for one every ten minutes.
 
     Raises:
         ConfigError: if an override is no argument of the Trainer, or Lightning refuses its value.
     """
     settings = dict(overrides)
     places = directory / "checkpoints"
-    best = checkpoint_callback(places, metric=metric, pipeline=pipeline)
-    callbacks: list[Callback] = [best, last_checkpoint(places)]
+    best = checkpoint_callback(places, metric=metric, pipeline=pipeline, counts_versions=False)
+    callbacks: list[Callback] = [best, LastCheckpoint(places, checkpoint_every)]
     if settings.get("enable_checkpointing") is False:
         callbacks = []
     if settings.get("logger") is not False and loggers:
@@ -109,6 +104,7 @@ def make_trainer(
     if settings.get("enable_progress_bar") is None:
         settings["enable_progress_bar"] = sys.stderr.isatty() or sys.stdout.isatty()
         callbacks.append(LossProgressBar(leave=True) if settings["enable_progress_bar"] else EpochLines())
+    settings["plugins"] = durable(settings.get("plugins"))
     given = settings.pop("callbacks", None) or []
     callbacks += [given] if isinstance(given, Callback) else list(given)
     defaults: dict[str, Any] = {

@@ -28,6 +28,28 @@ def generators_kept() -> Iterator[None]:
         torch.set_rng_state(pytorch)
 
 
+_numpy: Any = np.random  # whose stubs leave two functions out
+_spare: list[np.random.MT19937] = []
+
+
+@contextmanager
+def generators_aside() -> Iterator[None]:
+    """The same for code that calls `seed_generators` before it draws: NumPy's generator is exchanged, not copied.
+
+    A copy there and back takes 0.2 ms, longer than many a batch.
+    """
+    python, numpy, pytorch = random.getstate(), _numpy.get_bit_generator(), torch.get_rng_state()
+    other = _spare.pop() if _spare else np.random.MT19937(0)
+    _numpy.set_bit_generator(other)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        _numpy.set_bit_generator(numpy)
+        torch.set_rng_state(pytorch)
+        _spare.append(other)
+
+
 def seed_generators(seed: int) -> None:
     """Set the three generators that transforms draw from; `seed` is any 63-bit number."""
     random.seed(seed)

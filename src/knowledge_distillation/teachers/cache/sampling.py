@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from knowledge_distillation.errors import CacheError, ConfigError
-from knowledge_distillation.teachers.cache.replay import draws, generators_kept, inputs_checksum, seed_generators
+from knowledge_distillation.teachers.cache.replay import draws, generators_aside, inputs_checksum, seed_generators
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class View:
 def make_views(dataset: Dataset[Any], keys: Sequence[int], seeds: Sequence[int], views: int) -> list[View]:
     """The samples of these keys, each made from its seed; the random generators are left as they were."""
     made = []
-    with generators_kept():
+    with generators_aside():
         for key, seed in zip(keys, seeds, strict=True):
             seed_generators(seed)
             content = dataset[key // views]
@@ -79,33 +79,27 @@ def check_loader(loader: Any) -> DataLoader[Any]:
 
 
 def loader_like(
-    loader: DataLoader[Any], dataset: Dataset[Any], collate: Callable[[list[Any]], Any], **order: Any
+    loader: DataLoader[Any], dataset: Dataset[Any], collate: Callable[[list[Any]], Any], **changes: Any
 ) -> DataLoader[Any]:
     """A loader with another dataset and collate function, and the workers of the one given.
 
     Args:
-        loader: gives workers, pinning and generator, and the order unless that is given.
+        loader: gives workers, pinning and generator, and the order unless a sampler or batch sampler is given.
         dataset: with the same numbering.
         collate: on what the dataset gives.
-        order: sampler, batch_size, ... of `DataLoader`.
+        changes: arguments of `DataLoader` instead of those of the loader.
     """
-    if not order:
+    order: dict[str, Any] = {}
+    if "sampler" not in changes and "batch_sampler" not in changes:
         plain = type(loader.batch_sampler) is torch.utils.data.BatchSampler
         order = (
             {"sampler": loader.sampler, "batch_size": loader.batch_size, "drop_last": loader.drop_last}
             if plain
             else {"batch_sampler": loader.batch_sampler}
         )
-    return DataLoader(
-        dataset,
-        collate_fn=collate,
-        num_workers=loader.num_workers,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        prefetch_factor=loader.prefetch_factor,
-        persistent_workers=loader.persistent_workers,
-        **order,
-    )
+    workers = (
+        "num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator",
+        "prefetch_factor", "persistent_workers",
+    )  # fmt: skip
+    kept = {name: getattr(loader, name) for name in workers}
+    return DataLoader(dataset, collate_fn=collate, **{**kept, **order, **changes})

@@ -1,0 +1,53 @@
+"""What goes wrong for a user when two trainings write to one directory."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.training.run_lock import RunLock
+from tests.run.test_distill import train
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from knowledge_distillation.training.run_lock import RunLock
+with RunLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def holder(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock, and is killed at the end."""
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(directory)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        yield child
+        child.send_signal(signal.SIGKILL)
+
+
+def test_a_second_training_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    """Otherwise two runs mix their checkpoints, or a crash locks the directory for good."""
+    with holder(tmp_path) as child:
+        before = sorted(path.name for path in tmp_path.iterdir())
+        with pytest.raises(ConfigError, match=rf"Another training writes to {tmp_path} \(process {child.pid} on "):
+            train(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert train(tmp_path, max_epochs=1).scores
+
+
+def test_the_lock_ends_with_the_training(tmp_path: Path) -> None:
+    """Otherwise a directory can be used once in a program."""
+    with RunLock(tmp_path):
+        pass
+    with holder(tmp_path):
+        assert "process" in (tmp_path / ".lock").read_text()
