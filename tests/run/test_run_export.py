@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import knowledge_distillation as kd
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.export import load
 from knowledge_distillation.objective.finished import FinishedStudent
 from knowledge_distillation.run_export import export_run
+from tests.objective.preset_models import models_and_data
 from tests.training.toys import QUIET, loader, mlp, points
 
 
@@ -37,15 +39,17 @@ def test_the_trained_student_is_proven_on_the_runs_own_data(tmp_path: Path) -> N
 
 def test_what_simkd_leaves_in_a_student_ships_with_it(tmp_path: Path) -> None:
     """Otherwise the file answers with the classifier that the student was not trained with."""
+    student, teacher, data = models_and_data("simkd")
     run = kd.distill(
-        mlp(9, hidden=12), mlp(1), loader(), {"test": loader()}, max_epochs=1, directory=tmp_path / "run",
-        objective={"simkd": {"loss": "simkd", "student": "1", "teacher": "1"}}, trainer=QUIET,
+        teacher, student, DataLoader(data, batch_size=8), objective="simkd", max_epochs=1,
+        directory=tmp_path / "run", trainer=QUIET,
     )  # fmt: skip
     assert isinstance(run.student, FinishedStudent)
     done = export_run(run.plan, run.student, run.directory, "torch_export", {})
-    inputs = points(5).tensors[0]
+    batch = next(iter(DataLoader(data, batch_size=5)))
+    inputs = {entry["name"]: batch[entry["name"]] for entry in done.manifest["inputs"]}
     with torch.no_grad():
-        torch.testing.assert_close(done.load()(inputs), run.student.eval()(inputs), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(done.load()(**inputs), run.student.eval()(**inputs), rtol=1e-4, atol=1e-5)
 
 
 def test_a_run_that_was_read_back_asks_for_data(tmp_path: Path) -> None:
