@@ -8,7 +8,7 @@ OPTIONS_online_peers := --compiled
 
 .PHONY: demo test test-all check docs bench clean
 
-demo: $(VENV)/.core
+demo: $(VENV)/.demo
 	$(BIN)/kd demo
 
 test: $(INSTALLED)
@@ -44,13 +44,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.core: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[onnx,report]'
 	touch $@
 
 $(INSTALLED): $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $(VENV)/.core $@
+	touch $(VENV)/.demo $@
 
 $(VENV)/.bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

@@ -1,4 +1,4 @@
-"""Draw docs/images/demo.svg from a demo's result: `python docs/generate/picture.py runs/demo-001/comparison.json`."""
+"""Draw docs/images/demo.svg from a demo's result: `python docs/generate/picture.py runs/demo-001/demo.json`."""
 
 from __future__ import annotations
 

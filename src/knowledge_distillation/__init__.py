@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from knowledge_distillation import (
         capture,
+        doctor,
         errors,
         evaluation,
+        export,
         losses,
         objective,
         projectors,
+        reporting,
         signals,
         students,
         teachers,
@@ -35,11 +38,14 @@ _NAMES = {
 }
 _ROOMS = (
     "capture",
+    "doctor",
     "errors",
     "evaluation",
+    "export",
     "losses",
     "objective",
     "projectors",
+    "reporting",
     "signals",
     "students",
     "teachers",

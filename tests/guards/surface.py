@@ -17,6 +17,10 @@ MODULES = (
     "knowledge_distillation.objective",
     "knowledge_distillation.teachers",
     "knowledge_distillation.students",
+    "knowledge_distillation.evaluation",
+    "knowledge_distillation.doctor",
+    "knowledge_distillation.export",
+    "knowledge_distillation.reporting",
     "knowledge_distillation.kd_training",
 )
 

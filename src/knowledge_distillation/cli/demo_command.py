@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from knowledge_distillation.domains.vision.demo import DemoResult
+    from knowledge_distillation.evaluation.comparison import Comparison
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,12 +62,38 @@ def run(options: argparse.Namespace) -> None:
     screen.print(
         f"\nThe student sees {result.images} images, of which {result.labelled} carry a label; "
         "the teacher knew all labels.\n"
-        f"Verdict: distillation [bold]{comparison.verdict}[/bold]{found}: {100 * comparison.difference:+.1f} points "
-        f"(95% interval {100 * comparison.low:+.1f} to {100 * comparison.high:+.1f}, "
-        f"paired over {len(comparison.seeds)} seeds).",
+        f"Verdict: distillation [bold]{comparison.verdict}[/bold]{found}: {_points(comparison)}.",
         highlight=False,
     )
-    screen.print(f"Took {result.seconds:.0f} s. Written to {result.directory}", highlight=False, soft_wrap=True)
+    if comparison.at_equal_time is not None:
+        screen.print(
+            f"With a control that trains for as long: {comparison.at_equal_time.verdict}, "
+            f"{_points(comparison.at_equal_time)}.",
+            highlight=False,
+        )
+    for line in _shipping(result):
+        screen.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _points(comparison: Comparison) -> str:
+    return (
+        f"{100 * comparison.difference:+.1f} points (95% interval {100 * comparison.low:+.1f} to "
+        f"{100 * comparison.high:+.1f}, paired over {len(comparison.seeds)} seeds)"
+    )
+
+
+def _shipping(result: DemoResult) -> Iterator[str]:
+    yield f"Doctor, before training: {'; '.join(result.doctor) or 'nothing found'}"
+    if result.export is not None:
+        numbers = result.export["equality"]
+        yield (
+            f"ONNX file, loaded again: same class as the student on {numbers['agreement']:.1%} of {numbers['items']} "
+            f"images, largest difference {numbers['max_relative']:.1g} of the output"
+        )
+    yield from result.notes
+    yield f"Took {result.seconds:.0f} s. Written to {result.directory}"
+    if result.report is not None:
+        yield f"All of it on one page: {result.report}"
 
 
 def _table(result: DemoResult) -> Table:
