@@ -21,7 +21,8 @@ TRAINER_KEYS = (
 )  # fmt: skip
 TRAINING_KEYS = (
     "max_epochs", "optimizer", "learning_rate", "schedule", "warm_up_epochs", "adapter", "temperature", "seed",
-    "track", "directory", "speed", "trainer", "quantisation_aware", *TRAINER_KEYS,
+    "track", "directory", "speed", "checkpoint_every", "nonfinite", "doctor", "trainer", "quantisation_aware",
+    *TRAINER_KEYS,
 )  # fmt: skip
 CACHE_KEYS = ("directory", "signals", "views", "seed", "shard_bytes", "check_inputs")
 SEVERAL = ("ensemble", "confident", "routed")
