@@ -14,7 +14,8 @@ from knowledge_distillation.errors import CacheError, ConfigError, nearest
 from knowledge_distillation.losses import SampledCrossEntropy, TopK
 from knowledge_distillation.objective.term import SignalName
 from knowledge_distillation.signals import Signals
-from knowledge_distillation.teachers.cache.encodings import SPARSE, SampledClasses
+from knowledge_distillation.teachers.cache.encodings import SPARSE
+from knowledge_distillation.teachers.cache.encodings.sampled import SampledClasses
 from knowledge_distillation.teachers.cache.reading import Cache
 from knowledge_distillation.teachers.cache.sampling import check_loader, loader_like
 from knowledge_distillation.teachers.cache.taught import Answers, ReplayedViews, TaughtBatch, WithAnswers
