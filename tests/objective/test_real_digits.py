@@ -44,7 +44,9 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
     """A CNN that knows the digits."""
     torch.manual_seed(0)
     directory = tmp_path_factory.mktemp("teacher")
-    return kd.distill(None, small_cnn(width=24), digits().train, objective="labels", directory=directory, **SHORT).student
+    return kd.distill(
+        None, small_cnn(width=24), digits().train, objective="labels", directory=directory, **SHORT
+    ).student
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
