@@ -88,7 +88,7 @@ def test_the_recipe_beats_chance_without_opening_the_real_images(tmp_path: Path)
         [
             f"teacher={{name: digits_cnn, weights: '{weights}'}}",
             "data={name: guarded}",
-            "method.steps_per_epoch=60",
+            "method.steps_per_epoch=40",
             "training.max_epochs=2",
             "training.trainer={enable_progress_bar: false}",
         ],
