@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 from lightning.pytorch import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_model
 from torch import nn
 
@@ -268,20 +269,19 @@ def distill(
     run_directory = open_directory(directory, resume)
     with RunLock(run_directory):
         if doctor and resume is None:
-            _look(plan, module, run_directory)
+            _look(plan, module.student_model, run_directory)
         return _train(plan, module, run_directory, resume, track=track, checkpoint_every=checkpoint_every)
 
 
-def _look(plan: TrainingPlan, module: DistillationModule, run_directory: Path) -> None:
+@rank_zero_only
+def _look(plan: TrainingPlan, student: nn.Module, run_directory: Path) -> None:
     """The doctor's quick examination of what is about to be trained."""
     names = (
         "pipeline", "objective", "adapter", "temperature", "optimizer", "learning_rate", "schedule", "max_epochs",
         "warm_up_epochs", "trainer",
     )  # fmt: skip
     known = {name: getattr(plan, name) for name in names}
-    preflight(
-        module.teacher, module.student_model, plan.train_loader, plan.val_loaders, directory=run_directory, **known
-    )
+    preflight(plan.teacher, student, plan.train_loader, plan.val_loaders, directory=run_directory, **known)
 
 
 def _train(

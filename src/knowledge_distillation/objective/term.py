@@ -175,8 +175,9 @@ def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
         accepted = list(inspect.signature(catalogue()[loss].module).parameters)
         for setting in settings:
             if setting not in accepted:
+                others = [key for key in (*known, *accepted) if key != setting]
                 raise ConfigError(
-                    f"Term {name!r} has an unknown key {setting!r}. {nearest(setting, [*known, *accepted])}"
+                    f"Term {name!r} has the key {setting!r}, which {loss} does not take. {nearest(setting, others)}"
                 )
     if isinstance(loss, str) and loss != OWN:
         loss = named_loss(loss, settings)
