@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, SequentialSampler
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.errors import CacheError, ConfigError
@@ -172,9 +172,9 @@ def _batches(loader: Any, keys: Sequence[int], views: int, seed: int) -> Iterato
     if not keys:
         return
     size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 32
-    source = loader_like(
-        loader, _Views(loader.dataset, keys, views, seed), _WithViews(loader.collate_fn), batch_size=size, shuffle=False
-    )
+    asked = _Views(loader.dataset, keys, views, seed)
+    in_order = SequentialSampler(asked)
+    source = loader_like(loader, asked, _WithViews(loader.collate_fn), batch_size=size, sampler=in_order)
     seen = 0
     for batch in source:
         seen += len(batch[0]["key"])
