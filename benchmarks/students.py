@@ -112,7 +112,7 @@ def _row(
     scores: dict[str, list[float]] = {"from_teacher": [], "random": []}
     began = time.monotonic()
     for seed in range(seeds):
-        for arm, begin in (("from_teacher", copy.deepcopy), ("random", _anew)):
+        for arm, begin in (("from_teacher", _as_it_is), ("random", _anew)):
             run = train(teacher, partial(begin, student), "kd", task.student_epochs, seed=seed)
             scores[arm].append(run.scores["test"])
     found = compare_scores("accuracy", range(seeds), scores["from_teacher"], scores["random"])
@@ -142,9 +142,13 @@ def _train(
     )  # fmt: skip
 
 
+def _as_it_is(student: nn.Module) -> nn.Module:
+    return copy.deepcopy(student).train().requires_grad_(True)
+
+
 def _anew(student: nn.Module) -> nn.Module:
     """The same student with every layer drawn from the random generators, which the run has seeded."""
-    fresh = copy.deepcopy(student).train().requires_grad_(True)
+    fresh = _as_it_is(student)
     for module in fresh.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
