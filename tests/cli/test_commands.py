@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from knowledge_distillation.cli import COMMANDS, main
 from knowledge_distillation.cli.list_command import KINDS
 from knowledge_distillation.domains.catalogue import data_sets, models
+from knowledge_distillation.export import FORMS
 from knowledge_distillation.losses import catalogue
 from knowledge_distillation.objective.presets import PRESETS
 from knowledge_distillation.recipes.reading import shipped
@@ -40,6 +42,7 @@ NAMES = {
     "models": models,
     "data": data_sets,
     "trackers": lambda: TRACKERS,
+    "exports": lambda: FORMS,
     "encodings": lambda: ["dense", "int8", "top_k", "compact_top_k", "sampled"],
     "adapters": lambda: ["auto", "original", "two_tokenizers", "response_pairs"],
 }
@@ -153,7 +156,8 @@ def test_resume_continues(files: list[str], workplace: Path) -> None:
     assert main(["train", *files, "--directory", "out"]) == 0
     more = ["--set", "training.max_epochs=3", "--resume", "auto"]
     assert main(["train", *files, "--directory", "out", *more]) == 0
-    assert (workplace / "out" / "metrics.1.csv").is_file()
+    epochs = [row["epoch"] for row in csv.DictReader((workplace / "out" / "metrics.csv").open())]
+    assert sorted({int(epoch) for epoch in epochs if epoch}) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +193,7 @@ def test_a_run_that_fails_exits_with_1(files: list[str], capsys: pytest.CaptureF
     """Otherwise a scheduler does not try again, or a sweep counts it as done."""
     for extra, message in (
         (["--resume", "auto"], "no checkpoint to resume from"),
-        (["--set", "training.learning_rate=1e30", "--set", "training.optimizer=sgd"], "training loss is"),
+        (["--set", "training.learning_rate=1e30", "--set", "training.optimizer=sgd"], "the loss is"),
     ):
         assert main(["train", *files, "--directory", "out", *extra]) == 1
         assert message in capsys.readouterr().err

@@ -17,6 +17,7 @@ from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.methods import check_method
 from knowledge_distillation.recipes.reading import LARGEST_FILE, TRAINER_KEYS, Recipe, read_recipe, shipped
 from knowledge_distillation.recipes.sources import SOURCES
+from knowledge_distillation.recipes.students import FROM_TEACHER, check_student
 from knowledge_distillation.run import distill
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.schedules import check_schedule
@@ -51,7 +52,10 @@ def test_a_shipped_recipe_names_only_what_exists(name: str) -> None:
     recipe = read_recipe(name)
     assert recipe.description
     check_method(recipe)
-    check_settings(recipe.student, models(), {"weights"})
+    if recipe.student["name"] == FROM_TEACHER:
+        check_student(recipe)
+    else:
+        check_settings(recipe.student, models(), {"weights"})
     check_settings(recipe.data, data_sets(), set())
     plans = [recipe.training]
     for teacher in teachers_of(recipe):

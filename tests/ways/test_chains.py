@@ -17,7 +17,7 @@ from knowledge_distillation.teachers import LiveTeacher
 from knowledge_distillation.ways import born_again, teach_in_turn
 from tests.training.toys import QUIET, Difficult, flags, identical, loader, mlp, snapshot
 
-SETTINGS: dict[str, Any] = {"max_epochs": 2, "learning_rate": 1e-2, "trainer": QUIET}
+SETTINGS: dict[str, Any] = {"max_epochs": 2, "learning_rate": 1e-2, "doctor": False, "trainer": QUIET}
 SIZES = (12, 8, 4)
 
 

@@ -171,7 +171,8 @@ class Patient(Samples):
                     temperature=self.plan.temperature,
                     wanted=teacher.reads(asked),
                 )
-            return teacher.from_student(own)
+            with prepared(teacher, device_of(self.student)):
+                return teacher.from_student(own)
         if isinstance(teacher, BlackBoxTeacher):
             wanted = ("labels",)
         if is_outside(teacher):

@@ -276,6 +276,7 @@ class DistillationModule(StepModule):
         )
 
     def on_fit_start(self) -> None:
+        self.student_model.train()
         self._prepare_teacher()
 
     def on_validation_start(self) -> None:

@@ -46,7 +46,7 @@ class ResumableLoader:
 
     def __init__(self, loader: DataLoader[Any], ranks: tuple[int, int] | None = None) -> None:
         self.user_loader = loader
-        self.dataset = loader.dataset
+        self.dataset, self.batch_size = loader.dataset, loader.batch_size
         self.sampler: Any = loader.sampler
         batches: Any = loader.batch_sampler
         if ranks is not None:

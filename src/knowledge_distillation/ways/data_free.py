@@ -117,7 +117,7 @@ def distill_data_free(
         pipeline=PartPipeline(pipeline or AccuracyPipeline(reads_student)),
         adapter=generated_adapter(reads_student),
         optimizer=with_second_rate(optimizer, list(generator.parameters()), generator_learning_rate),
-        **settings,
+        **{"doctor": False, **settings},  # before the generator has learnt there is nothing to look at
     )
     if whole.module.trainer.is_global_zero:
         save_model(student, str(whole.directory / "student.safetensors"))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from knowledge_distillation.capture.reader import Reader
-from knowledge_distillation.doctor.asking import device_of
+from knowledge_distillation.doctor.asking import device_of, prepared
 from knowledge_distillation.doctor.finding import Finding
 from knowledge_distillation.doctor.loaders import CannotTell, first_items
 from knowledge_distillation.doctor.patient import Patient
@@ -99,7 +99,8 @@ def _losses(
                 said = reader.read(content)
                 answer = taught[place]
                 if isinstance(patient.teacher, ReadsStudent):
-                    answer = patient.teacher.from_student(said)
+                    with prepared(patient.teacher, device):
+                        answer = patient.teacher.from_student(said)
                 total, _ = objective(said, answer, monitors=False)
                 losses.append(float(total.detach()))
                 if step == STEPS or not math.isfinite(losses[-1]):
