@@ -7,7 +7,7 @@ import torch
 
 from tests.benchmarks.asked import run
 
-TINY = ("--device", "cpu", "--size", "32", "--batch", "2", "--steps", "3", "--rounds", "1", "--speed", "off")
+TINY = ("--device", "cpu", "--size", "32", "--batch", "2", "--steps", "1", "--rounds", "1", "--speed", "off")
 
 
 def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ def test_resume_continues(files: list[str], workplace: Path) -> None:
     assert main(["train", *files, "--directory", "out"]) == 0
     more = ["--set", "training.max_epochs=3", "--resume", "auto"]
     assert main(["train", *files, "--directory", "out", *more]) == 0
-    epochs = [row["epoch"] for row in csv.DictReader((workplace / "out" / "metrics.csv").open())]
+    epochs = [row["epoch"] for row in csv.DictReader((workplace / "out" / "metrics.csv").read_text().splitlines())]
     assert sorted({int(epoch) for epoch in epochs if epoch}) == [0, 1, 2]
 
 

@@ -16,13 +16,15 @@ from knowledge_distillation.training.run_lock import RunLock
 from tests.run.test_distill import train
 
 HOLDS = """
-import sys, time
-from pathlib import Path
-from knowledge_distillation.training.run_lock import RunLock
-with RunLock(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(600)
+import fcntl, os, sys, time
+file = open(os.path.join(sys.argv[1], ".lock"), "w")
+fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+file.write(f"process {os.getpid()} on somewhere")
+file.flush()
+print("held", flush=True)
+time.sleep(600)
 """
+"""Another holder of the system's lock, without a line of the toolkit."""
 
 
 @contextmanager

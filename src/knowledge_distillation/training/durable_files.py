@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import CheckpointIO
 from torch import Tensor
 
 from knowledge_distillation.errors import CheckpointError, NonFiniteError
@@ -19,19 +18,6 @@ MARK = b"kd-sha256:"
 SEALED = "kd_sealed"
 """Entry of a checkpoint that says that a digest stands behind it."""
 BLOCK = 1 << 20
-
-
-class DurableCheckpointIO(CheckpointIO):
-    """How Lightning writes and reads checkpoints in a run: see `write_checkpoint` and `read_checkpoint`."""
-
-    def save_checkpoint(self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any = None) -> None:
-        write_checkpoint(checkpoint, Path(path))
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read_checkpoint(path, map_location)
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:

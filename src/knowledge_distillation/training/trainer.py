@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.training.durable_files import DurableCheckpointIO
+from knowledge_distillation.training.checkpoint_io import DurableCheckpointIO
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
 from knowledge_distillation.training.pipelines import higher_is_better
 from knowledge_distillation.training.progress import EpochLines, LossProgressBar
