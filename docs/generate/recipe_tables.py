@@ -22,8 +22,8 @@ TRAINING: Mapping[str, str] = {
     "track": "trackers besides the CSV file; `kd list trackers` shows them.",
     "directory": "where the run is written; `--directory` wins over it.",
     "trainer": "any further argument of `lightning.Trainer`, as a mapping.",
-    "quantisation_aware": "true, or settings such as {bits: 8}: the student rounds as its int8 file will while it learns; "
-    "see [Ship it](export.md).",
+    "quantisation_aware": "true, or settings such as {bits: 8}: while it learns, the student rounds as its int8 "
+    "file will; see [Ship it](export.md).",
 }
 """Training keys whose meaning differs from the argument of `distill` with the same name."""
 METHOD_IS: Mapping[str, Callable[..., Any]] = {
