@@ -9,7 +9,13 @@ from docs.generate.measured import machine, result
 
 
 def percent(share: float) -> str:
+    """A share as a reader takes it in."""
     return f"{100 * share:.1f}%"
+
+
+def points(row: dict[str, Any]) -> str:
+    """A difference with its interval, in percentage points."""
+    return f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
 
 
 def doctor() -> str:
@@ -32,8 +38,8 @@ def verdict() -> str:
         return f"Not measured: {found['skipped']}."
     return (
         f"Of {found['comparisons']} comparisons with a random teacher {percent(found['false_positive_share'])} said "
-        f"helped, and of as many with a good one {percent(found['true_positive_share'])}; the interval's nominal rate is "
-        f"{percent(found['nominal_share'])} on each side, which chance moves by {percent(found['chance_margin'])}. "
+        f"helped, and of as many with a good one {percent(found['true_positive_share'])}; the interval's nominal rate "
+        f"is {percent(found['nominal_share'])} on each side, which chance moves by {percent(found['chance_margin'])}. "
         f"{machine(found)}"
     )
 
@@ -46,8 +52,7 @@ def students() -> str:
     rows = [
         (
             row["task"], f"`{row['way']}`", percent(row["share_of_parameters"]), percent(row["from_teacher"]),
-            percent(row["random"]), f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})",
-            row["verdict"],
+            percent(row["random"]), points(row), row["verdict"],
         )
         for row in found["rows"]
     ]  # fmt: skip
