@@ -15,6 +15,7 @@ from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.recipes.reading import check_recipe, read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt, rebuilt_run
 from knowledge_distillation.recipes.running import own_names, run_recipe
+from knowledge_distillation.teachers import CachedTeacher
 from tests.training.toys import QUIET
 
 MODULE = '''
@@ -137,6 +138,16 @@ def test_what_cannot_be_made_from_the_teacher_is_refused(
     recipe = check_recipe({**content({"name": "from_teacher", **student}, **sections), "teacher": teacher}, "test")
     with pytest.raises(ConfigError, match=message):
         run_recipe(recipe, directory=tmp_path / "run", own=own)
+
+
+def test_a_student_of_a_cached_teacher_is_made_of_the_teacher_itself(tmp_path: Path, own: dict[str, Any]) -> None:
+    """Otherwise a recipe with a cache is refused after the teacher was trained: what is cached are its answers."""
+    steps = {"name": "from_teacher", "keep_layers": {"count": 2}}
+    recipe = check_recipe(content(steps, cache={"directory": str(tmp_path / "cache")}), "test")
+    run = run_recipe(recipe, directory=tmp_path / "run", own=own)
+    assert isinstance(run.module.teacher, CachedTeacher)
+    made = rebuilt_run(tmp_path / "run", own)
+    assert made.student.state_dict().keys() == run.student.state_dict().keys()
 
 
 def test_a_recipe_names_a_model_of_another_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

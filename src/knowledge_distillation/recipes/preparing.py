@@ -88,18 +88,19 @@ def prepared(
         The job, whose arguments lack the directory, and whose recipe says what was chosen where something was to be
         chosen.
     """
-    teacher = None if recipe.teacher is None else any_teacher(recipe, student, data, extra, home, resume)
+    live = None if recipe.teacher is None else any_teacher(recipe, student, data, extra, home, resume)
 
     def make(spec: Mapping[str, Any]) -> nn.Module:
-        return quantised(_model(spec, data, extra, teacher), recipe)
+        return quantised(_model(spec, data, extra, live), recipe)
 
     if student is None:
-        recipe = replace(recipe, student=chosen_student(recipe.student, teacher, data))
+        recipe = replace(recipe, student=chosen_student(recipe.student, live, data))
         student = make(recipe.student)
     else:
         student = quantised(student, recipe)
-    if recipe.cache is not None and teacher is not None:
-        teacher = cached(recipe, teacher, data.train)
+    teacher = live
+    if recipe.cache is not None and live is not None:
+        teacher = cached(recipe, live, data.train)
     training = {key: value for key, value in recipe.training.items() if key not in ("directory", QUANTISED)}
     arguments = {"objective": recipe.objective, **_arguments(training)}
     return Job(recipe=recipe, teacher=teacher, student=student, data=data, make=make, arguments=arguments)

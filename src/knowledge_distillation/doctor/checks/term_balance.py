@@ -12,7 +12,10 @@ FACTOR = 100.0
 
 
 def term_balance(patient: Patient) -> Iterator[Finding]:
-    """Weighted terms differ by more than 100 times, in value and in their pull on the student's parameters."""
+    """Weighted terms differ by more than 100 times, in value and in their pull on the student's parameters.
+
+    Of an objective given by its name that is a note: the weights are its paper's, and meant.
+    """
     if patient.objective.balance is not None:
         raise CannotTell("the objective balances its terms while training")
     looks = [
@@ -31,7 +34,8 @@ def term_balance(patient: Patient) -> Iterator[Finding]:
     by_pull = pulls[large] / pulls[small] if len(pulls) == len(values) else None
     if max(by_value, by_pull or 0.0) <= FACTOR:
         return
-    sure = by_pull is not None and min(by_value, by_pull) > FACTOR
+    named = isinstance(patient.plan.objective, str)
+    sure = not named and by_pull is not None and min(by_value, by_pull) > FACTOR
     told = ", ".join(f"{name} {values[name]:.3g}" + (f" (gradient {pulls[name]:.3g})" if name in pulls else "")
                      for name in values)  # fmt: skip
     yield Finding(
