@@ -296,3 +296,12 @@ def test_the_length_of_a_loader_is_none_where_it_knows_none() -> None:
     assert loader_length(loader(24)) == 3
     assert loader_length(DataLoader(Stream(points(8)))) is None
     check_arguments(DataLoader(Stream(points(8))), None, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("argument", "steps"), [({"overfit_batches": 2}, 4), ({"fast_dev_run": True}, 1), ({"limit_train_batches": 2}, 4)]
+)
+def test_lightnings_ways_to_train_less_work(argument: dict[str, Any], steps: int, tmp_path: Path) -> None:
+    """Otherwise the first thing that one tries with a new model ends in a traceback."""
+    settings = {"train_loader": loader(), "trainer": argument}
+    assert train(tmp_path / "run", **settings).module.trainer.global_step == steps

@@ -227,8 +227,8 @@ class DistillationModule(StepModule):
         self.log(whole.name, value, prog_bar=True, batch_size=1, add_dataloader_idx=False)
 
     def train_dataloader(self) -> Any:
-        if self.train_loader is None:
-            return None
+        if self.train_loader is None or self.trainer.overfit_batches:  # for which Lightning changes a plain DataLoader
+            return self.train_loader
         shares = self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler
         return resumable(
             self.train_loader, ranks=(self.trainer.global_rank, self.trainer.world_size) if shares else None

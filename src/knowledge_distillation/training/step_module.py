@@ -14,6 +14,7 @@ from knowledge_distillation.training import continuing
 from knowledge_distillation.training.continuing import BETWEEN, WITHIN, Standing
 from knowledge_distillation.training.durable_files import check_finite, not_finite, read_checkpoint
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
+from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.nonfinite import NonFiniteGuard
 from knowledge_distillation.training.random_state import random_state
 from knowledge_distillation.training.step_log import StepLog, send
@@ -182,7 +183,7 @@ class StepModule(LightningModule):
         check_finite(checkpoint, self._never_finite)
         part = continuing.describe(self.trainer, self, checkpoint, validating_since=self._validating_since)
         part["log"] = self._log.state()
-        rows = [logger.rows() for logger in self.trainer.loggers if hasattr(logger, "rows")]
+        rows = [logger.rows() for logger in self.trainer.loggers if isinstance(logger, MetricsFile)]
         checkpoint[continuing.KEY] = {"processes": continuing.gathered(self.trainer, part), "rows": sum(rows)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
