@@ -227,12 +227,11 @@ class DistillationModule(StepModule):
         self.log(whole.name, value, prog_bar=True, batch_size=1, add_dataloader_idx=False)
 
     def train_dataloader(self) -> Any:
-        if self.train_loader is None or self.trainer.overfit_batches:  # for which Lightning changes a plain DataLoader
+        trainer: Any = self.trainer
+        if self.train_loader is None or trainer.overfit_batches:  # for which Lightning changes a plain DataLoader
             return self.train_loader
-        shares = self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler
-        return resumable(
-            self.train_loader, ranks=(self.trainer.global_rank, self.trainer.world_size) if shares else None
-        )
+        shares = trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler
+        return resumable(self.train_loader, ranks=(trainer.global_rank, trainer.world_size) if shares else None)
 
     def val_dataloader(self) -> Any:
         return [WholeLoader(name, loader) for name, loader in self.val_loaders.items()]
