@@ -2,11 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BENCHMARKS := $(filter-out __init__ __main__ report quality,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out __init__ __main__ report quality faults,$(basename $(notdir $(wildcard benchmarks/*.py))))
 QUALITY := quality --parallel 2 --learning-rate 0.05
 OPTIONS_online_peers := --compiled
 
-.PHONY: demo test test-all check docs bench clean
+.PHONY: demo test test-all test-faults check docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/kd demo
@@ -16,6 +16,9 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	KD_LAWS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/laws tests/oracles
+
+# All faults of every kind, where `make test` injects a sample: about 25 minutes on two cores.
+test-faults: bench-faults
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -30,7 +30,7 @@ def main() -> int:
         **importlib.import_module(f"benchmarks.{arguments.name}").run(arguments),
     }
     print(json.dumps(result, indent=None if arguments.json else 2))
-    return 0
+    return int("survived" in result and result["survived"] < result["injected"])
 
 
 if __name__ == "__main__":

@@ -122,4 +122,4 @@ def _run(
     if isinstance(program, Path):
         runpy.run_path(str(program), run_name="__main__")
     else:
-        exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})  # noqa: S102
+        exec(compile(program, "<program>", "exec"), {"__name__": "__main__"})
