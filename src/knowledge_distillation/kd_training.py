@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
+from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.kd_arguments import (
     built,
@@ -317,12 +318,32 @@ class KnowledgeDistillationTraining:
         log_hyperparameters(loggers, hyperparameters)
 
     def start_kd_training(self) -> None:
-        """Run the whole training."""
+        """Run the whole training, after the doctor's quick look at it, whose findings go to the log."""
         if not self.resume_from_checkpoint and self.trainer.is_global_zero:
             set_last_aside(Path("checkpoints"))
+            self._look()
         if self.resume_from_checkpoint:
             check_checkpoint(self.resume_from_checkpoint, self.pytorch_lightning_module)
         fit(self.trainer, self.pytorch_lightning_module, None, self.resume_from_checkpoint)
+
+    def _look(self) -> None:
+        module, trainer = self.pytorch_lightning_module, self.trainer
+        preflight(
+            module.teacher,
+            module.student_model,
+            module.train_loader,
+            module.val_loaders,
+            objective=module.objective,
+            pipeline=module.pipeline,
+            adapter="original",
+            temperature=module.temperature,
+            optimizer=module.optimizer,
+            learning_rate=module.learning_rate,
+            schedule=module.schedule,
+            max_epochs=trainer.max_epochs,
+            warm_up_epochs=module.warm_up_epochs,
+            trainer={"precision": trainer.precision, "accumulate_grad_batches": trainer.accumulate_grad_batches},
+        )
 
     def get_student_model(self) -> nn.Module:
         """The very student that was passed in, trained in place."""
