@@ -6,6 +6,8 @@ differently from the original, on purpose, is listed in the documentation under 
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -45,6 +47,9 @@ from knowledge_distillation.training.schedules import check_schedule
 from knowledge_distillation.training.tracking import comet_from_file, log_hyperparameters
 from knowledge_distillation.training.trainer import checkpoint_callback, durable, trainer_with
 
+logger = logging.getLogger(__name__)
+LARGEST_COPY = 4 << 30
+"""Bytes of models that are copied for the doctor's look before a training."""
 KD_LOSS_ALONE: Mapping[str, float] = MappingProxyType({"kd_loss": 1})
 
 
@@ -327,10 +332,21 @@ class KnowledgeDistillationTraining:
         fit(self.trainer, self.pytorch_lightning_module, None, self.resume_from_checkpoint)
 
     def _look(self) -> None:
+        """On copies: models that count or remember their calls see those of the training alone, as they always did."""
         module, trainer = self.pytorch_lightning_module, self.trainer
+        models = (module.teacher_model, module.student_model)
+        size = sum(p.numel() * p.element_size() for model in models if model is not None for p in model.parameters())
+        if size > LARGEST_COPY:
+            logger.info("The doctor did not look at this training: copies of its models take %d bytes.", size)
+            return
+        try:
+            teacher, student = copy.deepcopy(models)
+        except Exception as error:  # any object of the user's may fail here in its own way
+            logger.info("The doctor did not look at this training: the models cannot be copied: %s", error)
+            return
         preflight(
-            module.teacher,
-            module.student_model,
+            teacher,
+            student,
             module.train_loader,
             module.val_loaders,
             objective=module.objective,

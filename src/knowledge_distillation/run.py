@@ -267,12 +267,12 @@ def distill(
         nonfinite=nonfinite,
     )
     module = plan.module()
-    plan = plan.kept()
+    given, plan = plan.trainer, plan.kept()
     run_directory = open_directory(directory, resume)
     with RunLock(run_directory):
         if doctor and resume is None:
             _look(plan, module.student_model, run_directory)
-        return _train(plan, module, run_directory, resume, track=track, checkpoint_every=checkpoint_every)
+        return _train(plan, module, run_directory, resume, given, track=track, checkpoint_every=checkpoint_every)
 
 
 @rank_zero_only
@@ -291,6 +291,7 @@ def _train(
     module: DistillationModule,
     run_directory: Path,
     resume: str | Path | None,
+    overrides: Mapping[str, Any],
     *,
     track: Sequence[str],
     checkpoint_every: int | None,
@@ -308,7 +309,7 @@ def _train(
         metric=next(iter(module.val_loaders), None),
         pipeline=module.pipeline,
         steps_per_epoch=loader_length(plan.train_loader),
-        overrides=plan.trainer,
+        overrides=overrides,
         checkpoint_every=checkpoint_every,
     )
     if engine.is_global_zero:

@@ -40,7 +40,7 @@ class BackOff:
         self.is_behind = False
         self._batch: Any = None
         self._logs = self._is_noted = False
-        self._finishing = False
+        self._finishing = self._frees = False
 
     def whole(self, module: StepModule, batch: Any, logs: bool) -> Losses | None:
         """The losses of a whole batch, with graph; None where it is to be taken in parts by `finish`.
@@ -89,13 +89,15 @@ class BackOff:
         """
         if not self.is_behind or self.at_a_time is None:
             return None
-        garbage_collection_cuda()
         samples = samples_of(self._batch)
         counts: list[int] | None = None
         is_counted = False
         found: list[Losses] = []
         begin, self._finishing = 0, True
         while begin < samples:
+            if self._frees:
+                self._frees = False
+                garbage_collection_cuda()
             try:
                 if not is_counted:
                     counts, is_counted = module.counted_items(self._batch, self.at_a_time), True
@@ -104,7 +106,6 @@ class BackOff:
                 begin = end
             except RuntimeError as error:
                 self._halve(module, error)
-            garbage_collection_cuda()
         self._batch, self.is_behind, self._finishing = None, False, False
         if self._is_noted:
             return None
@@ -139,6 +140,7 @@ class BackOff:
                 f"said: {error}"
             ) from error
         self.at_a_time = before // 2
+        self._frees = True
         normalises = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
         logger.warning(
             "step %d: memory ran out with %d samples at a time; from here on batches are taken in parts of %d, whose "

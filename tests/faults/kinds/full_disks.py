@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
+from knowledge_distillation.errors import Terminated
 from tests.faults.kind import Kind
-from tests.faults.training import train
+from tests.faults.training import BATCHES, train
 from tests.processes import run
+from tests.run.stopping import StopsAt
 
 LIMIT = """
 from tests.faults.training import main
@@ -43,7 +47,8 @@ main()
 
 
 def inject(number: int, folder: Path) -> None:
-    train(folder / "run", number, max_epochs=2, schedule="")
+    with pytest.raises(Terminated):
+        train(folder / "run", number, trainer={"callbacks": [StopsAt(2 * BATCHES + 1)]})
     last = folder / "run" / "checkpoints" / "last.ckpt"
     before = last.read_bytes()
     kind, word = ((LIMIT, "File too large"), (FULL, "No space left on device"))[number % 2]
