@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.capture.adapters import GIVEN_PROB
 from knowledge_distillation.errors import ConfigError, ModelContractError, nearest
 from knowledge_distillation.losses import Cosine, KDFromLogProbs, LogitMSE
@@ -21,7 +22,6 @@ logger = logging.getLogger("knowledge_distillation.kd_training")
 ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps", "ddp", "ddp_cpu", "ddp_spawn")
 ALWAYS_COMPUTED = ("kd_loss", "cos_embed_loss")
 MONITORS = ("train_logit_diff", "train_prob_diff")
-RESERVED = ("epoch", "step", "train_final_loss", "train_final_loss_epoch", *ALWAYS_COMPUTED, *MONITORS)
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
@@ -32,7 +32,7 @@ def check_whole(name: str, value: Any, least: int) -> None:
 
 def check_number(name: str, value: Any, least: float) -> None:
     """Raise ConfigError unless the value is a finite number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < least:
+    if not is_finite_number(value) or value < least:
         raise ConfigError(f"{name} must be a finite number of at least {least}, got {value!r}.")
 
 
@@ -47,16 +47,6 @@ def check_norm(order: Any) -> float | None:
     if isinstance(order, bool) or not isinstance(order, (int, float)) or math.isnan(order) or order <= 0:
         raise ConfigError(f"track_grad_norm must be a number above 0, or -1 for none; got {order!r}.")
     return float(order)
-
-
-def check_names(val_data_loaders: Mapping[str, Any] | None) -> None:
-    """Raise ConfigError if a validation loader has the name of something else that is logged."""
-    for name in val_data_loaders or {}:
-        if name in RESERVED or not name.strip():
-            raise ConfigError(
-                f"A validation loader must not be named {name!r}: the score would be logged in the place of the "
-                "training's own number. Choose another name."
-            )
 
 
 def check_logging(logging_param: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_model
 from torch import nn
 
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import ConfigError
@@ -31,6 +32,7 @@ from knowledge_distillation.training.bare import scored_at_end
 from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import whole
 from knowledge_distillation.training.fitting import check_checkpoint, fit
+from knowledge_distillation.training.last_checkpoint import check_steps
 from knowledge_distillation.training.loaders import loader_for, loader_length
 from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.module import DistillationModule
@@ -48,7 +50,7 @@ from knowledge_distillation.training.run_directory import (
 )
 from knowledge_distillation.training.run_lock import RunLock
 from knowledge_distillation.training.schedules import ScheduleFactory
-from knowledge_distillation.training.tracking import trackers
+from knowledge_distillation.training.tracking import check_trackers, trackers
 from knowledge_distillation.training.trainer import make_trainer
 
 
@@ -246,6 +248,10 @@ def distill(
         CheckpointError: if there is nothing to resume from.
     """
     check_arguments(train_loader, val_loaders, max_epochs, seed)
+    given = {"directory": directory, "resume": resume, "track": track, "doctor": doctor, "trainer": trainer}
+    check_accepted("distill", distill, given)
+    check_trackers(track)
+    check_steps(checkpoint_every)
     resume = resume or None
     plan = TrainingPlan(
         teacher=teacher,

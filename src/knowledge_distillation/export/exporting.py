@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.capture.paths import unwrap
@@ -89,6 +90,11 @@ def export(
         MissingExtraError: if the form's package is not installed.
     """
     chosen = _checked(form, quantisation, pipeline)
+    given = {
+        "model": model, "directory": directory, "loader": loader, "dynamic": dynamic, "calibration": calibration,
+        "opset": opset, "card": card,
+    }  # fmt: skip
+    check_accepted("export", export, given)
     allowed = as_tolerance(tolerance, chosen.tolerance)
     facts = Card.checked(card or {})
     target = _free(Path(directory))
@@ -133,7 +139,7 @@ def export(
 
 
 def _checked(form: str, quantisation: str, pipeline: Any) -> Form:
-    if form not in FORMS:
+    if not isinstance(form, str) or form not in FORMS:
         raise ConfigError(f"There is no form {form!r} to export to. {nearest(str(form), FORMS)}")
     if quantisation not in QUANTISATIONS:
         raise ConfigError(f"There is no quantisation {quantisation!r}. {nearest(str(quantisation), QUANTISATIONS)}")
@@ -143,13 +149,14 @@ def _checked(form: str, quantisation: str, pipeline: Any) -> Form:
 
 
 def _free(target: Path) -> Path:
-    if target.exists() and not (target / MANIFEST).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target} holds something that is no export and would be overwritten. Name another folder.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The folder {target} cannot be made: {error}") from error
-    return target
+        own = not target.exists() or (target / MANIFEST).is_file() or (target.is_dir() and not any(target.iterdir()))
+        if own:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return target
+    except (OSError, ValueError) as error:  # ValueError: letters that no path has
+        raise ConfigError(f"directory: the folder {str(target)!r} cannot be made: {error}") from error
+    raise ConfigError(f"{target} holds something that is no export and would be overwritten. Name another folder.")
 
 
 def _batches(

@@ -41,7 +41,7 @@ class Objective(nn.Module):
             raise ConfigError(f"Every term of {sorted(self.terms)} has weight 0, so the student would learn nothing.")
         self.losses = nn.ModuleDict()
         self.projectors = nn.ModuleDict()
-        self.balance = balance_named(balance, weighted) if balance else None
+        self.balance = None if balance is None else balance_named(balance, weighted)
         self.student_parameters: Callable[[], Sequence[Tensor]] = tuple
         """Gives the parameters whose gradients a balance measures; the training module sets it."""
         self._bound = [bind(name, term) for name, term in self.terms.items()]
@@ -198,8 +198,7 @@ class Objective(nn.Module):
             if share is not None:
                 value = value * bound.share(student, share)
             components[bound.name] = value
-            term = bound.term
-            weight = term.weight if term.schedule is None else term.weight * term.schedule(progress)
+            weight = bound.term.weight_at(progress)
             weighted = value if weight == 1.0 else value * weight
             if self.balance is not None:
                 parts[bound.name] = weighted

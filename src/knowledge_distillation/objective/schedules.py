@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.errors import ConfigError, nearest
 
 Schedule = Callable[[float], float]
@@ -54,10 +55,10 @@ def schedule_from(spec: Any) -> Schedule | None:
         return schedule
     settings = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = settings.pop("name", None)
-    if name not in SCHEDULES:
+    if not isinstance(name, str) or name not in SCHEDULES:
         raise ConfigError(f"There is no weight schedule named {name!r}. {nearest(str(name), SCHEDULES)}")
     for setting, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not is_finite_number(value):
             raise ConfigError(f"The schedule {name!r} needs numbers, got {setting}={value!r}.")
     try:
         return SCHEDULES[name](**settings)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.capture.views import Views
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses import Loss, catalogue, loss_named
@@ -45,7 +45,7 @@ class Term:
         changes: other settings of the loss that change: name -> (progress from 0 to 1 -> value).
 
     Raises:
-        ConfigError: if the weight is not a finite number >= 0, or the loss is no loss.
+        ConfigError: if the weight is not a finite number >= 0, the loss is no loss, or another field has another form.
     """
 
     loss: str | Callable[..., Tensor]
@@ -59,7 +59,7 @@ class Term:
     changes: Mapping[str, Schedule] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.weight, bool) or not isinstance(self.weight, (int, float)) or not math.isfinite(self.weight):
+        if not is_finite_number(self.weight):
             raise ConfigError(f"A term's weight must be a finite number, got {self.weight!r}.")
         if self.weight < 0:
             raise ConfigError(
@@ -71,6 +71,22 @@ class Term:
                     f"A term's {kind} must be a function of progress from 0 to 1, got {getattr(self, kind)!r}. A fixed "
                     "number belongs in the weight or in the loss."
                 )
+        for side in ("student", "teacher"):
+            names = getattr(self, side)
+            if not (isinstance(names, str) or (isinstance(names, tuple) and names)) or not all(
+                isinstance(name, str) for name in names
+            ):
+                raise ConfigError(
+                    f"A term's {side} must be a signal's name, or several as a tuple, got {names!r}: nothing could be "
+                    'read. Name a signal or a module path, such as "logits" or "layer3.1".'
+                )
+        if self.projector is not None and not isinstance(self.projector, (str, nn.Module)):
+            raise ConfigError(
+                f"A term's projector must be a module, a name such as 'auto' or 'linear', or None; got "
+                f"{self.projector!r}."
+            )
+        if self.changes is not None and not isinstance(self.changes, Mapping):
+            raise ConfigError(f"A term's changes must map settings to functions of progress, got {self.changes!r}.")
         for setting, change in (self.changes or {}).items():
             if not callable(change):
                 raise ConfigError(
@@ -89,6 +105,22 @@ class Term:
     def is_monitor(self) -> bool:
         """Whether the term is only logged."""
         return self.weight == 0 and self.schedule is None
+
+    def weight_at(self, progress: float) -> float:
+        """The weight at a share of the training, from 0 to 1.
+
+        Raises:
+            ConfigError: if the schedule gives something else than a finite number >= 0.
+        """
+        if self.schedule is None:
+            return self.weight
+        factor = self.schedule(progress)
+        if not is_finite_number(factor) or factor < 0:
+            raise ConfigError(
+                f"A term's schedule must give finite numbers of at least 0, and gives {factor!r} at progress "
+                f"{progress:.3g}: the student would learn nothing, or be driven away."
+            )
+        return self.weight * factor
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,8 +204,10 @@ def _check_training(training: Any, known: Iterable[str], source: str) -> None:
         raise ConfigError(f"{source} must be a mapping, got {training!r}.")
     _known(training, known, source)
     seed = training.get("seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"{source}.seed must be a whole number, got {seed!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ConfigError(f"{source}.seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
+    if not isinstance(training.get("directory"), (str, type(None))):
+        raise ConfigError(f"{source}.directory must be the path of a folder, got {training['directory']!r}.")
     for key in ("trainer", "data"):
         if not isinstance(training.get(key) or {}, Mapping):
             raise ConfigError(f"{source}.{key} must be a mapping, got {training[key]!r}.")
@@ -217,6 +219,8 @@ def _check_cache(cache: Any, teacher: Any, source: str) -> None:
             f"{source} must be a mapping with 'directory', where the teacher's answers are kept; got {cache!r}."
         )
     _known(cache, CACHE_KEYS, source)
+    if not isinstance(cache.get("check_inputs", True), bool):
+        raise ConfigError(f"{source}.check_inputs must be true or false, got {cache['check_inputs']!r}.")
     if teacher is None:
         raise ConfigError(f"{source} keeps a teacher's answers, and the recipe has no teacher section.")
 

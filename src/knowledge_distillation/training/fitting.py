@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from knowledge_distillation.errors import CheckpointError
+from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.training.durable_files import read_checkpoint
 from knowledge_distillation.training.module import DistillationModule, own_weights
 
@@ -26,6 +27,7 @@ def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpo
         checkpoint: path to go on from, or None.
 
     Raises:
+        ConfigError: if Lightning refuses the settings.
         KeyboardInterrupt: after Ctrl-C, which Lightning would turn into the end of the program.
         Terminated: after SIGTERM.
     """
@@ -38,6 +40,8 @@ def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpo
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         try:
             trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        except MisconfigurationException as error:
+            raise ConfigError(f"Lightning refuses this training: {error}") from error
         except SystemExit as error:
             if not trainer.interrupted:
                 raise

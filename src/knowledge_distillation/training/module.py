@@ -20,10 +20,18 @@ from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
 from knowledge_distillation.training.batch_parts import part_of, samples_of
+from knowledge_distillation.training.durable_files import check_finite
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
-from knowledge_distillation.training.planning import check_apart, check_same_plan, check_warm_up, planned_steps
+from knowledge_distillation.training.planning import (
+    check_apart,
+    check_names,
+    check_norm,
+    check_same_plan,
+    check_warm_up,
+    planned_steps,
+)
 from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
@@ -79,7 +87,7 @@ class DistillationModule(StepModule):
         speed: str | Mapping[str, Any] | Settings = "off",
         nonfinite: str = "stop",
     ) -> None:
-        super().__init__(gradient_norm=gradient_norm, nonfinite=nonfinite)
+        super().__init__(gradient_norm=check_norm(gradient_norm), nonfinite=nonfinite)
         if not isinstance(student, nn.Module):
             raise ConfigError(f"student must be an nn.Module, got {type(student).__name__}.")
         if teacher is student:
@@ -108,7 +116,8 @@ class DistillationModule(StepModule):
             check_apart(student, self._teacher)
         self.train_loader = loader_for(self._teacher, train_loader)
         self.val_loaders = dict(val_loaders or {})
-        self.pipeline = pipeline or AccuracyPipeline(student_adapter)
+        check_names(self.val_loaders, self.objective.terms)
+        self.pipeline = AccuracyPipeline(student_adapter) if pipeline is None else pipeline
         check_pipeline(self.pipeline)
         self._speed = SpeedUp(check_speed(speed), student, self._teacher)
         self.scores: dict[str, float] = {}
@@ -354,6 +363,7 @@ class DistillationModule(StepModule):
     def on_train_end(self) -> None:
         if self.trainer.global_step == 0:
             raise ConfigError("The train loader gave no batch, so nothing was learnt. Check the dataset and drop_last.")
+        check_finite({"state_dict": self.state_dict()}, self._never_finite)  # the student is about to be written
 
 
 class _BetweenHooks(Callback):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ IN_A_ROW = 10
 
 
 class NonFiniteGuard:
-    """Looks at loss and gradients of every step before the optimiser moves.
+    """Looks at loss, gradients and learning rate of every step before the optimiser moves.
 
     On a GPU that takes a wait for the device, so "stop" looks on logged steps only there; a checkpoint that is not
     finite is never written in any case.
@@ -38,56 +39,81 @@ class NonFiniteGuard:
         self.policy = policy
         self.in_a_row = 0
         self._found: dict[Any, Tensor] = {}
-        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._buffers: list[tuple[dict[str, Any], str, Tensor]] = []
 
     def looks(self, device: torch.device) -> bool:
         """Whether steps on this device are looked at."""
         return self.policy != "stop" or device.type == "cpu"
 
     def begin(self, model: nn.Module) -> None:
-        """Remember the model's buffers: batch statistics take NaN in before any loss is known."""
+        """Remember the model's buffers: batch statistics take NaN in before any loss is known.
+
+        Those that are not finite now, such as a mask of -inf, are meant so and are left alone.
+        """
         self._buffers = []
         if self.policy != "stop":
-            self._buffers = [(b, b.detach().clone()) for b in model.buffers() if b.is_floating_point()]
+            self._buffers = [
+                (module._buffers, name, buffer.detach().clone())  # by name: some modules put another tensor in place
+                for module in model.modules()
+                for name, buffer in module._buffers.items()
+                if buffer is not None and bool(torch.isfinite(buffer).all())
+            ]
 
-    def is_finite(self, loss: Tensor | None, gradients: Iterable[Tensor]) -> bool:
-        """Whether a loss, a detached scalar, and all gradients are finite."""
+    def fault(
+        self, loss: Tensor | None, gradients: Iterable[Tensor], groups: Iterable[Mapping[str, Any]] = ()
+    ) -> str | None:
+        """What of a step is not finite, in words; None where all is.
+
+        Args:
+            loss: a detached scalar.
+            gradients: of all parameters.
+            groups: the optimiser's parameter groups, whose learning rates are looked at.
+        """
         if loss is not None and not bool(torch.isfinite(loss)):
-            return False
-        groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for gradient in gradients:
-            dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-            groups.setdefault((dense.device, dense.dtype), []).append(dense)
-        return all(self._all_finite(group) for group in groups.values())
+            return f"the loss is {float(loss)}"
+        if not self._all_finite(gradients):
+            return "a gradient is not finite"
+        rates = [group["lr"] for group in groups if isinstance(group.get("lr"), float)]
+        if not all(map(math.isfinite, rates)):
+            return f"the learning rate is {rates}"
+        floating = (registry[name] for registry, name, kept in self._buffers if kept.is_floating_point())
+        return None if self._all_finite(floating) else "a buffer of the model is not finite"
 
-    def _all_finite(self, gradients: Sequence[Tensor]) -> bool:
-        device = gradients[0].device
-        found = self._found.setdefault(device, torch.zeros((), device=device)).zero_()
-        one = torch.ones((), device=device)
-        torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), found, one)  # the check of GradScaler
-        return not bool(found)
+    def _all_finite(self, tensors: Iterable[Tensor]) -> bool:
+        groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        for tensor in tensors:
+            dense = tensor.coalesce().values() if tensor.is_sparse else tensor
+            groups.setdefault((dense.device, dense.dtype), []).append(dense)
+        for (device, _), group in groups.items():
+            found = self._found.setdefault(device, torch.zeros((), device=device)).zero_()
+            one = torch.ones((), device=device)
+            torch._amp_foreach_non_finite_check_and_unscale_(group, found, one)  # the check of GradScaler
+            if bool(found):
+                return False
+        return True
 
     def passed(self) -> None:
         """A step was finite."""
         self.in_a_row = 0
-        for buffer, kept in self._buffers:
-            kept.copy_(buffer)
+        for registry, name, kept in self._buffers:
+            kept.copy_(registry[name])
 
-    def failed(self, step: int, loss: Tensor | None) -> None:
+    def failed(self, step: int, shown: str) -> None:
         """A step was not finite and is left out.
+
+        Args:
+            step: its number.
+            shown: what `fault` said.
 
         Raises:
             NonFiniteError: if the policy is "stop", or too many in a row were left out.
         """
         self.in_a_row += 1
-        shown = (
-            "a gradient is not finite" if loss is None or bool(torch.isfinite(loss)) else f"the loss is {float(loss)}"
-        )
         advice = "Lower the learning rate, use bf16 or 32-bit precision, or look for bad samples."
         if self.policy == "stop":
             raise NonFiniteError(
-                f"The training loss and its gradients must be finite, and {shown} at step {step}. The optimiser has "
-                f"not moved, and the last checkpoint is whole. {advice} Or pass nonfinite='skip' or 'rollback'."
+                f"The training loss, its gradients and the learning rate must be finite, and {shown} at step {step}. "
+                f"The optimiser has not moved, and the last checkpoint is whole. {advice} Or pass nonfinite='skip' or 'rollback'."
             )
         if self.in_a_row >= IN_A_ROW:
             raise NonFiniteError(
@@ -96,5 +122,5 @@ class NonFiniteGuard:
             )
         logger.warning("step %d: %s; it is left out (nonfinite=%r)", step, shown, self.policy)
         with torch.no_grad():
-            for buffer, kept in self._buffers:
-                buffer.copy_(kept)
+            for registry, name, kept in self._buffers:
+                registry[name].copy_(kept)

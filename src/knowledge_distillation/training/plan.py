@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -144,8 +145,17 @@ def built(student: Callable[[], nn.Module]) -> nn.Module:
     """What the callable gives.
 
     Raises:
-        ConfigError: if that is no module.
+        ConfigError: if it takes arguments, or that is no module.
     """
+    try:
+        inspect.signature(student).bind()
+    except TypeError as error:
+        raise ConfigError(
+            f"student must be an nn.Module, or a callable without arguments that makes one; {student!r} cannot be "
+            f"called so ({error}). Write `lambda: make(...)`."
+        ) from error
+    except ValueError:  # a callable written in C says nothing
+        pass
     made = student()
     if not isinstance(made, nn.Module):
         raise ConfigError(f"student must be an nn.Module, or a callable that makes one; it gave {type(made).__name__}.")

@@ -103,8 +103,9 @@ class StepModule(LightningModule):
         if self._guard.looks(self.device) and not isinstance(inner, torch.optim.LBFGS):  # which asks many times
             loss = closure()
             scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # and looks at gradients itself
-            if not self._guard.is_finite(self._total, () if scaled else self._gradients()):
-                self._leave_out()
+            fault = self._guard.fault(self._total, () if scaled else self._gradients(), inner.param_groups)
+            if fault is not None:
+                self._leave_out(fault)
                 return
             self._guard.passed()
 
@@ -130,8 +131,8 @@ class StepModule(LightningModule):
     def _gradients(self) -> Iterator[Tensor]:
         return (parameter.grad for parameter in self.parameters() if parameter.grad is not None)
 
-    def _leave_out(self) -> None:
-        self._guard.failed(self.trainer.global_step, self._total)
+    def _leave_out(self, fault: str) -> None:
+        self._guard.failed(self.trainer.global_step, fault)
         for parameter in self.parameters():
             parameter.grad = None
         if self._guard.policy == "rollback":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,15 @@ from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorB
 from knowledge_distillation.errors import ConfigError, DistillationError, MissingExtraError, nearest
 
 
-def trackers(names: Iterable[str], directory: Path, experiment: str) -> list[Logger]:
+def check_trackers(names: Iterable[str]) -> None:
+    """Raise ConfigError for an unknown name, and MissingExtraError where a tracker's library is not installed."""
+    for name in names:
+        if name not in TRACKERS:
+            raise ConfigError(f"track: there is no tracker named {name!r}. {nearest(name, TRACKERS)}")
+        _require(TRACKERS[name][0], extra=name)
+
+
+def trackers(names: Sequence[str], directory: Path, experiment: str) -> list[Logger]:
     """Loggers by name: "tensorboard", "comet", "wandb", "mlflow".
 
     Each reads its key from where its own library does (COMET_API_KEY, WANDB_API_KEY, MLFLOW_TRACKING_URI).
@@ -22,15 +30,8 @@ def trackers(names: Iterable[str], directory: Path, experiment: str) -> list[Log
         ConfigError: if a name is unknown.
         MissingExtraError: if the library is not installed; names the extra.
     """
-    return [_one(name, directory, experiment) for name in names]
-
-
-def _one(name: str, directory: Path, experiment: str) -> Logger:
-    if name not in TRACKERS:
-        raise ConfigError(f"There is no tracker named {name!r}. {nearest(name, TRACKERS)}")
-    package, make = TRACKERS[name]
-    _require(package, extra=name)
-    return make(directory, experiment)
+    check_trackers(names)
+    return [TRACKERS[name][1](directory, experiment) for name in names]
 
 
 TRACKERS: Mapping[str, tuple[str, Callable[[Path, str], Logger]]] = {

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.training.checkpoint_io import DurableCheckpointIO
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
@@ -22,6 +23,12 @@ from knowledge_distillation.training.pipelines import higher_is_better
 from knowledge_distillation.training.progress import EpochLines, LossProgressBar
 
 NOTHING = nullcontext()
+LEAST: Mapping[str, int] = {
+    "log_every_n_steps": 1, "check_val_every_n_epoch": 1, "accumulate_grad_batches": 1, "num_nodes": 1,
+    "max_steps": -1, "max_epochs": -1, "min_steps": 0, "min_epochs": 0, "num_sanity_val_steps": -1,
+    "reload_dataloaders_every_n_epochs": 0, "gradient_clip_val": 0,
+    "limit_train_batches": 0, "limit_val_batches": 0, "overfit_batches": 0, "val_check_interval": 0,
+}  # fmt: skip
 
 
 class NoProfiler(PassThroughProfiler):
@@ -121,7 +128,12 @@ def make_trainer(
 
 
 def trainer_with(settings: Mapping[str, Any]) -> Trainer:
-    """`lightning.Trainer(**settings)`, with its refusals as ConfigError."""
+    """`lightning.Trainer(**settings)`, with its refusals as ConfigError, and of what it takes without a word."""
+    check_accepted("trainer", Trainer, settings)
+    for name, least in LEAST.items():
+        value = settings.get(name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"trainer: {name} must be at least {least}, got {value!r}.")
     try:
         return Trainer(**settings)
     except TypeError as error:
