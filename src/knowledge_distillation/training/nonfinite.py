@@ -113,7 +113,8 @@ class NonFiniteGuard:
         if self.policy == "stop":
             raise NonFiniteError(
                 f"The training loss, its gradients and the learning rate must be finite, and {shown} at step {step}. "
-                f"The optimiser has not moved, and the last checkpoint is whole. {advice} Or pass nonfinite='skip' or 'rollback'."
+                f"The optimiser has not moved, and the last checkpoint is whole. {advice} Or pass nonfinite='skip' or "
+                "'rollback'."
             )
         if self.in_a_row >= IN_A_ROW:
             raise NonFiniteError(

@@ -7,15 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.faults import doors_of_files, doors_of_losses, doors_of_training
-from tests.faults.door import Door, complaint
-from tests.faults.hand_made import HAND_MADE
+from tests.faults.doors import caches, distill, exports, lightning, losses, module, original, recipes
+from tests.faults.doors.door import Door, complaint
+from tests.faults.doors.hand_made import HAND_MADE
 from tests.faults.kind import Kind
 from tests.faults.place import quiet_place
 
-DOORS: Mapping[str, Door] = {**doors_of_training.DOORS, **doors_of_files.DOORS, **doors_of_losses.DOORS}
+DOORS: Mapping[str, Door] = {
+    "distill": distill.DOOR,
+    "original": original.DOOR,
+    "recipe": recipes.DOOR,
+    "term": module.TERM_DOOR,
+    "trainer": lightning.DOOR,
+    "cache": caches.DOOR,
+    "module": module.MODULE_DOOR,
+    "export": exports.DOOR,
+    **losses.DOORS,
+}
 SHARES = {
-    "distill": 24, "front door": 16, "recipe": 16, "term": 12, "trainer": 10, "cache": 8, "module": 4, "export": 4,
+    "distill": 24, "original": 16, "recipe": 16, "term": 12, "trainer": 10, "cache": 8, "module": 4, "export": 4,
     "loss": 6,
 }  # fmt: skip
 """How often each door is gone through; the losses share one share."""
@@ -40,7 +50,7 @@ def drawn(draw: random.Random) -> tuple[str, dict[str, Any], dict[str, str]]:
     """A door, some of its arguments, and for each whether it is right, wrong or odd."""
     (door,) = draw.choices(list(SHARES), list(SHARES.values()))
     if door == "loss":
-        door = draw.choice(list(doors_of_losses.DOORS))
+        door = draw.choice(list(losses.DOORS))
     arguments = DOORS[door].arguments
     count = draw.choices((0, 1, 2, 3), (2, 70, 20, 8))[0]
     given, verdicts = {}, {}

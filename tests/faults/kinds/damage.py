@@ -89,7 +89,7 @@ def refusal(whole: Files, changed: Files) -> str:
 
 
 KIND = Kind(
-    title=f"a flipped bit, a cut, a swapped or zeroed block in a checkpoint or a teacher cache; {FLIPS + CUTS + SWAPS + ZEROS} of them",
+    title=f"{FLIPS + CUTS + SWAPS + ZEROS} flipped bits, cuts, swapped and zeroed blocks in checkpoints and caches",
     survives="every one is found when the file is read; of a cache, the message names the shard and the offset",
     inject=inject,
     all=FAULTS,

@@ -95,10 +95,19 @@ def scored(pipeline: Any, val_loader: Callable[[], Iterable[Any]] = lambda: load
     return lambda: {"pipeline": pipeline, "val_loaders": {"dev": val_loader()}}
 
 
+def with_loss(loss: Callable[[Tensor, Tensor], Any]) -> Given:
+    return lambda: {"objective": kd.Term(loss)}
+
+
+def empty_stream() -> DataLoader[Any]:
+    return DataLoader(Stream(points(0)))
+
+
 def samples() -> list[dict[str, Tensor]]:
     return [{"inputs": row} for row in inputs()]
 
 
+SIZED = {"hint": {"student": "hidden", "teacher": "hidden", "projector": "auto"}}
 CASES: Mapping[str, tuple[Given, str]] = {
     "student returns nothing": (of_student(lambda logits: None), "Answers returned NoneType"),
     "student returns text": (of_student(lambda logits: "high"), "Answers returned str"),
@@ -132,13 +141,13 @@ CASES: Mapping[str, tuple[Given, str]] = {
     "own loss is text": (own(lambda logits: {"own": "x"}), "student's loss 'own' must be one number, got str"),
     "own loss is a row": (own(lambda logits: {"own": logits.mean(0)}), r"'own' must be one number.*\(3,\)"),
     "own loss is missing": (own(lambda logits: {"ce": logits.mean()}), "own loss 'own'.*Known:.*ce"),
-    "loss returns nothing": (lambda: {"objective": kd.Term(lambda one, other: None)}, "must return one number.*NoneType"),
-    "loss returns rows": (lambda: {"objective": kd.Term(lambda one, other: one)}, r"must return one number.*\(4, 3\)"),
+    "loss returns nothing": (with_loss(lambda one, other: None), "must return one number.*NoneType"),
+    "loss returns rows": (with_loss(lambda one, other: one), r"must return one number.*\(4, 3\)"),
     "layer is not there": (
         lambda: {"objective": {"hint": {"student": "hiden", "teacher": "hidden"}}}, "student's 'hiden'.*hidden"
     ),
     "adapter returns a tensor": (
-        lambda: {"adapter": lambda model, batch, temperature: model(batch[0])}, "adapter must return Signals, got Tensor"
+        lambda: {"adapter": lambda model, batch, temperature: model(batch[0])}, "adapter must return Signals, got Te"
     ),
     "batch is text": (batch(lambda: "abc"), "batch must be a tensor.*got str"),
     "batch is a number": (batch(lambda: 5), "batch must be a tensor.*got int"),
@@ -161,10 +170,9 @@ CASES: Mapping[str, tuple[Given, str]] = {
     "labels are below 0": (labelled(torch.full((ROWS,), -1)), "labels must be from 0 to 2.*got -1"),
     "named tuple without labels": (batch(lambda: Pair(inputs(), None)), "'labels'.*the batch gave none"),
     "loader is empty": (lambda: {"train_loader": DataLoader([])}, "train loader is empty"),
-    "loader is an empty stream": (lambda: {"train_loader": DataLoader(Stream(points(0)))}, "train loader gave no batch"),
+    "loader is an empty stream": (lambda: {"train_loader": empty_stream()}, "train loader gave no batch"),
     "empty stream, sizes wanted": (
-        lambda: {"train_loader": DataLoader(Stream(points(0))), "objective": {"hint": {"student": "hidden", "teacher": "hidden", "projector": "auto"}}},
-        "train loader gave no batch",
+        lambda: {"train_loader": empty_stream(), "objective": SIZED}, "train loader gave no batch"
     ),
     "pipeline has another method": (scored(mlp()), "run_inference_pipeline.*Sequential has none"),
     "pipeline is a class": (scored(Gives), "pipeline must be an instance.*Gives is a class"),
@@ -190,8 +198,9 @@ def inject(number: int, folder: Path) -> None:
     with quiet_place(folder / "place"):
         try:
             kd.distill(
-                settings.pop("teacher"), settings.pop("student"), settings.pop("train_loader"), max_epochs=1, doctor=False,
-                directory=folder / "run", trainer={"enable_progress_bar": False, "accelerator": "cpu"}, **settings,
+                settings.pop("teacher"), settings.pop("student"), settings.pop("train_loader"), max_epochs=1,
+                doctor=False, directory=folder / "run",
+                trainer={"enable_progress_bar": False, "accelerator": "cpu"}, **settings,
             )  # fmt: skip
         except DistillationError as error:
             said = str(error)

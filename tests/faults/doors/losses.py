@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from knowledge_distillation.losses import catalogue, loss_named
-from tests.faults.door import HUGE, INFINITY, NAN, Argument, Door
+from tests.faults.doors.door import Argument, Door
+from tests.faults.doors.values import HUGE, INFINITY, NAN
 from tests.laws.case import Case
 from tests.laws.collect import all_cases
 from tests.laws.evaluate import call_module

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from knowledge_distillation.objective import Term
 from knowledge_distillation.teachers import EMATeacher, EnsembleTeacher, SelfTeacher
 from tests.contract import toy
-from tests.faults.door import Made
+from tests.faults.doors.door import Made
 from tests.training.toys import CLASSES, FEATURES, Stream, loader, mlp, points
 
 Configuration = tuple[str, dict[str, Any], dict[str, str]]
@@ -126,16 +126,16 @@ HAND_MADE: Sequence[Configuration] = (
     wrong("distill", val_loaders={"dev\ntest": loader(8)}),
     wrong("distill", pipeline=Made(lambda: torch.nn.Accuracy if hasattr(torch.nn, "Accuracy") else nn.Linear(1, 1))),
     wrong("distill", speed={"compile": "students"}),
-    wrong("front door", num_gpu_used=1, accelerator="cpu"),
-    wrong("front door", final_loss_coeff_dict={"student_loss": 1}),
-    wrong("front door", optimize_method="adam_distilbert"),
-    wrong("front door", scheduler_method="linear_decay"),
-    wrong("front door", "val_data_loaders", val_data_loaders={"kd_loss": toy.labelled_loader()}),
-    wrong("front door", inference_pipeline=toy.Scorer, val_data_loaders={"dev": toy.labelled_loader()}),
-    wrong("front door", student_model=toy.Teacher),
-    right("front door", student_model=toy.Student, optimize_method="adamW_distilBert"),
-    right("front door", val_data_loaders={"dev": toy.labelled_loader()}, inference_pipeline=toy.Scorer()),
-    right("front door", final_loss_coeff_dict={"kd_loss": 0.5, "cos_embed_loss": 0.5}, temperature=5),
+    wrong("original", num_gpu_used=1, accelerator="cpu"),
+    wrong("original", final_loss_coeff_dict={"student_loss": 1}),
+    wrong("original", optimize_method="adam_distilbert"),
+    wrong("original", scheduler_method="linear_decay"),
+    wrong("original", "val_data_loaders", val_data_loaders={"kd_loss": toy.labelled_loader()}),
+    wrong("original", inference_pipeline=toy.Scorer, val_data_loaders={"dev": toy.labelled_loader()}),
+    wrong("original", student_model=toy.Teacher),
+    right("original", student_model=toy.Student, optimize_method="adamW_distilBert"),
+    right("original", val_data_loaders={"dev": toy.labelled_loader()}, inference_pipeline=toy.Scorer()),
+    right("original", final_loss_coeff_dict={"kd_loss": 0.5, "cos_embed_loss": 0.5}, temperature=5),
     right("recipe", **in_recipe(teacher__name="ensemble", teacher__members=["tiny", "tiny"])),
     right("recipe", **in_recipe(training__optimizer__name="sgd", training__optimizer__momentum=0.9)),
     right("recipe", **in_recipe(teacher=ROUTE | {"route": [[0], [1, 2]]})),
