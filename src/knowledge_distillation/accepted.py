@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Callable as AnyCallable
 from functools import partial
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -38,6 +37,8 @@ def check_accepted(what: str, taker: Callable[..., Any], settings: Mapping[str, 
 def fits(value: Any, annotation: Any) -> bool:
     """Whether a value is of an annotation's form, as far as that can be seen; lists stand for tuples, as in YAML."""
     kind, parts = get_origin(annotation), get_args(annotation)
+    if annotation is Any:
+        return True
     if kind is Literal:
         return any(type(value) is type(part) and value == part for part in parts)
     if kind in (Union, types.UnionType):
@@ -46,9 +47,11 @@ def fits(value: Any, annotation: Any) -> bool:
         return is_finite_number(value)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if annotation is tuple or kind is tuple:
+    if kind is tuple:
         return isinstance(value, (list, tuple)) and _entries_fit(value, parts)
-    if kind is AnyCallable:
+    if kind is list:
+        return isinstance(value, (list, tuple)) and _all_fit(value, parts[0])
+    if kind is Callable:
         return callable(value)
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return isinstance(value, Mapping) and all(fits(key, parts[0]) for key in value)
@@ -70,7 +73,7 @@ def said(annotation: Any) -> str:
         return PLAIN[annotation]
     if kind is tuple and Ellipsis not in parts:
         return f"{len(parts)} of: {', '.join(said(part) for part in parts)}"
-    if kind is AnyCallable:
+    if kind is Callable:
         return "a function"
     if isinstance(kind, type) and issubclass(kind, Mapping):
         return "a mapping"
@@ -89,8 +92,6 @@ def _annotations(taker: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def _entries_fit(values: Any, parts: tuple[Any, ...]) -> bool:
-    if not parts:
-        return True
     if Ellipsis in parts:
         return _all_fit(values, parts[0])
     return len(values) == len(parts) and all(map(fits, values, parts))

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from knowledge_distillation.accepted import check_accepted
+from knowledge_distillation.accepted import check_accepted, is_finite_number
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.training.checkpoint_io import DurableCheckpointIO
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
@@ -100,6 +100,7 @@ def make_trainer(
     Raises:
         ConfigError: if an override is no argument of the Trainer, or Lightning refuses its value.
     """
+    check_settings(overrides)
     settings = dict(overrides)
     places = directory / "checkpoints"
     best = checkpoint_callback(places, metric=metric, pipeline=pipeline, counts_versions=False)
@@ -127,13 +128,18 @@ def make_trainer(
     return trainer_with({**defaults, **settings, "callbacks": callbacks})
 
 
-def trainer_with(settings: Mapping[str, Any]) -> Trainer:
-    """`lightning.Trainer(**settings)`, with its refusals as ConfigError, and of what it takes without a word."""
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for arguments of `lightning.Trainer` that it takes without a word and cannot mean."""
     check_accepted("trainer", Trainer, settings)
     for name, least in LEAST.items():
         value = settings.get(name)
-        if value is not None and not value >= least:
+        if is_finite_number(value) and value < least:  # type: ignore[operator]
             raise ConfigError(f"trainer: {name} must be at least {least}, got {value!r}.")
+
+
+def trainer_with(settings: Mapping[str, Any]) -> Trainer:
+    """`lightning.Trainer(**settings)`, with its refusals as ConfigError."""
+    check_settings(settings)
     try:
         return Trainer(**settings)
     except TypeError as error:

@@ -15,6 +15,9 @@ PROCESSOR_SECONDS, SECONDS = 2.0, 60.0
 """Of one configuration: what it may compute, and how long it may take on a machine that is busy with others."""
 
 
+EMPTY: tuple[Any, ...] = ([], (), {}, "")
+
+
 @dataclass(frozen=True)
 class Argument:
     """One argument of a door.
@@ -95,8 +98,10 @@ def names(message: str, argument: str, value: Any, called: Sequence[str] = ()) -
     folded = _folded(message)
     if not any(_folded(word) in folded for word in (argument.rpartition(".")[2], *called)):
         return False
-    shown = (repr(value), str(value), type(value).__name__, getattr(value, "__name__", repr(value)))
-    return any(text[:40] in message for text in shown if text) or "none came" in folded
+    if not isinstance(value, (type(None), bool, int, float, complex, str, bytes, list, tuple, dict)):
+        return True  # an object of its own, which messages call by its type, or by what it lacks
+    shown = (repr(value), str(value), type(value).__name__, *(("empty", "at least one") if value in EMPTY else ()))
+    return any(text[:40] in message for text in shown if text)
 
 
 def _folded(text: str) -> str:
