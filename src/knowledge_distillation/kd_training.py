@@ -19,8 +19,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
-from knowledge_distillation.doctor import preflight
 from knowledge_distillation.accepted import check_accepted
+from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.kd_arguments import (
     built,
