@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from knowledge_distillation.errors import ConfigError, ModelContractError, neare
 from knowledge_distillation.losses import Cosine, KDFromLogProbs, LogitMSE
 from knowledge_distillation.losses.inputs import check_same_shape
 from knowledge_distillation.objective import Objective, Term
+from knowledge_distillation.training.plan import check_makes
 
 logger = logging.getLogger("knowledge_distillation.kd_training")
 
@@ -80,12 +82,14 @@ def original_objective(coefficients: Mapping[str, float], temperature: float) ->
         if name in (*MONITORS, "train_final_loss"):
             raise ConfigError(f"{name!r} is a monitor and never part of the loss. {nearest(name, ALWAYS_COMPUTED)}")
     terms: dict[str, Term] = {
-        "kd_loss": Term(KDFromLogProbs(temperature), coefficients.get("kd_loss", 0), "log_probs", "log_probs"),
-        "cos_embed_loss": Term(Cosine(), coefficients.get("cos_embed_loss", 0)),
+        "kd_loss": Term(KDFromLogProbs(temperature), 0, "log_probs", "log_probs"),
+        "cos_embed_loss": Term(Cosine(), 0),
     }
     for name, coefficient in coefficients.items():
-        if name not in ALWAYS_COMPUTED:
-            terms[name] = Term("own", coefficient, student=name)
+        try:
+            terms[name] = replace(terms.get(name) or Term("own", student=name), weight=coefficient)
+        except ConfigError as error:
+            raise ConfigError(f"final_loss_coeff_dict[{name!r}]: {error}") from error
     terms["train_logit_diff"] = Term(LogitMSE(), 0)
     terms["train_prob_diff"] = Term(prob_difference, 0, GIVEN_PROB, GIVEN_PROB)
     return Objective(terms)
@@ -108,6 +112,7 @@ def built(make: Any) -> nn.Module:
         raise ConfigError(
             f"student_model must be an nn.Module or a callable that makes one, got {type(make).__name__}."
         )
+    check_makes("student_model", make)
     student = make()
     if not isinstance(student, nn.Module):
         raise ModelContractError(f"student_model() must return an nn.Module, got {type(student).__name__}.")

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,8 @@ def _checked(form: str, quantisation: str, pipeline: Any) -> Form:
 
 def _free(target: Path) -> Path:
     try:
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # says whether there can be such a path; Path.exists does not
         own = not target.exists() or (target / MANIFEST).is_file() or (target.is_dir() and not any(target.iterdir()))
         if own:
             target.parent.mkdir(parents=True, exist_ok=True)

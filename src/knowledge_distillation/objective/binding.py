@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from knowledge_distillation import projectors
 from knowledge_distillation.capture.adapters import IGNORED
-from knowledge_distillation.errors import ConfigError, ModelContractError, nearest
+from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError, nearest
 from knowledge_distillation.losses import (
     HingeRanking,
     LogisticRanking,
@@ -121,20 +121,41 @@ class BoundTerm:
             said, taught = _projected(self.projector, said, taught)
         masked = self.takes_mask and student.mask is not None
         if not masked and not self.needs and not self.takes:
-            return self._one_number(self.loss(said, taught))
+            return self._one_number(said, taught, {})
         keywords = {need: _needed(need, student, self.name) for need in self.needs}
         if masked:  # where the loss counts whole responses, the mask of the signals is that of their tokens
             keywords["token_mask" if "token_mask" in self.takes else "mask"] = student.mask
         if "teacher_mask" in self.takes and teacher is not None and teacher.mask is not None:
             keywords["teacher_mask"] = teacher.mask
         keywords |= {name: student.extras[name] for name in self.takes if name in student.extras}
+        return self._one_number(said, taught, keywords)
+
+    def _one_number(self, said: Any, taught: Any, keywords: Mapping[str, Any]) -> Tensor:
         try:
-            return self._one_number(self.loss(said, taught, **keywords))
+            result = self.loss(said, taught, **keywords)
+        except ShapeError as error:
+            raise ShapeError(
+                f"Term {self.name!r}, of the student's {self.student!r} and the teacher's {self.teacher!r}: {error}"
+            ) from error
         except (IndexError, RuntimeError) as error:  # of torch on a CPU: an index that points beyond the classes
             complaint = self._label_complaint(said, keywords.get("labels"))
             if complaint is None:
                 raise
             raise ModelContractError(complaint) from error
+        except (AttributeError, TypeError) as error:
+            if not isinstance(self.loss, Loss) or not (isinstance(said, list) or isinstance(taught, list)):
+                raise
+            raise ConfigError(
+                f"Term {self.name!r} compares the student's {self.student!r} with the teacher's {self.teacher!r}, and "
+                "its loss takes one signal of each. Name one, or make a term for each pair."
+            ) from error
+        if isinstance(result, Tensor) and result.numel() == 1:
+            return result
+        shown = f"a tensor of shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+        raise ModelContractError(
+            f"The loss of term {self.name!r} must return one number as a tensor, got {shown}: there is nothing to "
+            "minimise. Reduce it, with .mean() or reduction='mean'."
+        )
 
     def _label_complaint(self, said: Any, labels: Any) -> str | None:
         if not isinstance(said, Tensor) or not isinstance(labels, Tensor) or labels.device.type != "cpu":
@@ -148,15 +169,6 @@ class BoundTerm:
             f"Term {self.name!r}: labels must be from 0 to {classes - 1}, since the student gives {classes} classes, "
             f"got {wrong[0].item()}. Give the student as many classes as the data has, or mark what has no label with "
             f"{ignored}."
-        )
-
-    def _one_number(self, result: Any) -> Tensor:
-        if isinstance(result, Tensor) and result.numel() == 1:
-            return result
-        shown = f"a tensor of shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
-        raise ModelContractError(
-            f"The loss of term {self.name!r} must return one number as a tensor, got {shown}: there is nothing to "
-            "minimise. Reduce it, with .mean() or reduction='mean'."
         )
 
     def share(self, student: Signals, share: Share) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,8 +43,23 @@ SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
 }
 
 
-def schedule_from(spec: Any) -> Schedule | None:
+def is_schedule(value: Any) -> bool:
+    """Whether a value can be called with the progress alone."""
+    try:
+        inspect.signature(value).bind(0.0)
+    except TypeError:
+        return False
+    except ValueError:  # a callable written in C says nothing
+        return callable(value)
+    return True
+
+
+def schedule_from(spec: Any, what: str = "schedule") -> Schedule | None:
     """A schedule from None, a callable, a name, or a mapping with "name" and settings.
+
+    Args:
+        spec: one of these.
+        what: the field of a term that it is for.
 
     Raises:
         ConfigError: if the name or a setting is unknown.
@@ -56,7 +72,10 @@ def schedule_from(spec: Any) -> Schedule | None:
     settings = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = settings.pop("name", None)
     if not isinstance(name, str) or name not in SCHEDULES:
-        raise ConfigError(f"There is no weight schedule named {name!r}. {nearest(str(name), SCHEDULES)}")
+        raise ConfigError(
+            f"A term's {what} must be a schedule's name, a mapping with 'name', or a function of progress from 0 to 1; "
+            f"got {spec!r}. {nearest(str(name), SCHEDULES)}"
+        )
     for setting, value in settings.items():
         if not is_finite_number(value):
             raise ConfigError(f"The schedule {name!r} needs numbers, got {setting}={value!r}.")

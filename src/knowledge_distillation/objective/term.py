@@ -13,7 +13,7 @@ from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.capture.views import Views
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses import Loss, catalogue, loss_named
-from knowledge_distillation.objective.schedules import Schedule, schedule_from
+from knowledge_distillation.objective.schedules import Schedule, is_schedule, schedule_from
 
 OWN = "own"
 ALL = "*"
@@ -66,7 +66,7 @@ class Term:
                 f"A term's weight must be at least 0, got {self.weight!r}: the student would be driven away."
             )
         for kind in ("schedule", "temperature"):
-            if getattr(self, kind) is not None and not callable(getattr(self, kind)):
+            if getattr(self, kind) is not None and not is_schedule(getattr(self, kind)):
                 raise ConfigError(
                     f"A term's {kind} must be a function of progress from 0 to 1, got {getattr(self, kind)!r}. A fixed "
                     "number belongs in the weight or in the loss."
@@ -88,7 +88,7 @@ class Term:
         if self.changes is not None and not isinstance(self.changes, Mapping):
             raise ConfigError(f"A term's changes must map settings to functions of progress, got {self.changes!r}.")
         for setting, change in (self.changes or {}).items():
-            if not callable(change):
+            if not is_schedule(change):
                 raise ConfigError(
                     f"A term's changes must be functions of progress from 0 to 1, got {setting}={change!r}. A fixed "
                     "value is a setting of the loss."
@@ -196,12 +196,13 @@ def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
             fields[side] = tuple(fields[side])
     fields["schedule"] = schedule_from(fields.get("schedule"))
     if isinstance(fields.get("changes"), Mapping):
-        fields["changes"] = {setting: schedule_from(change) for setting, change in fields["changes"].items()}
+        changes = fields["changes"].items()
+        fields["changes"] = {setting: schedule_from(change, f"change of {setting}") for setting, change in changes}
     temperature = fields.pop("temperature", None)
     if isinstance(temperature, (int, float)):
         settings["temperature"] = temperature
     else:
-        fields["temperature"] = schedule_from(temperature)
+        fields["temperature"] = schedule_from(temperature, "temperature")
     loss = spec.get("loss", name)
     if isinstance(loss, str) and loss in catalogue():
         accepted = list(inspect.signature(catalogue()[loss].module).parameters)
@@ -209,10 +210,15 @@ def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
             if setting not in accepted:
                 others = [key for key in (*known, *accepted) if key != setting]
                 raise ConfigError(
-                    f"Term {name!r} has the key {setting!r}, which {loss} does not take. {nearest(setting, others)}"
+                    f"Term {name!r} has the key {setting!r}, which {loss} does not take. "
+                    f"{nearest(str(setting), others)}"
                 )
     if isinstance(loss, str) and loss != OWN:
         loss = named_loss(loss, settings)
     elif settings:
-        raise ConfigError(f"Term {name!r} has unknown keys. {nearest(next(iter(settings)), known)}")
+        setting, value = next(iter(settings.items()))
+        raise ConfigError(
+            f"Term {name!r} has the key {setting!r} with {value!r}, which only losses given by name take as a setting. "
+            f"{nearest(str(setting), known)}"
+        )
     return Term(loss, **fields)

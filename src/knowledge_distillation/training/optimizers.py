@@ -31,13 +31,17 @@ def check_optimizer(optimizer: str | OptimizerFactory | Mapping[str, Any]) -> No
     """Raise ConfigError if `make_optimizer` could not build it, or it could not take a step; on a probe of its own."""
     probe = Parameter(torch.zeros(1, 1))  # a matrix: Muon takes nothing else
     made = make_optimizer(optimizer, [probe], learning_rate=1e-3)
-    if not isinstance(optimizer, (str, Mapping)) or made.defaults.get("capturable"):  # which steps on a GPU only
+    if not isinstance(optimizer, (str, Mapping)) or _needs_a_gpu(made):
         return
     probe.grad = torch.zeros_like(probe)
     try:
         made.step()
     except Exception as error:  # torch looks at some settings only now, each in its own way
         raise ConfigError(f"The optimizer {optimizer!r} cannot take a step: {error}.") from error
+
+
+def _needs_a_gpu(optimizer: Optimizer) -> bool:
+    return bool(optimizer.defaults.get("capturable")) and torch.cuda.is_available()
 
 
 def make_optimizer(

@@ -108,7 +108,7 @@ def _newest_whole(folder: Path) -> Path:
     others = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = [*([last] if last.is_file() else []), *(path for path in others if path != last)]
     if not found:
-        raise CheckpointError(f"There is no checkpoint to resume from at {last}.")
+        raise CheckpointError(f"There is no checkpoint to resume from at {last}, as resume='auto' asks.")
     damage = []
     for path in found:
         try:

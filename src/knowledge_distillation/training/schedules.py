@@ -132,7 +132,12 @@ def make_schedule(
     if factory is None:
         return None
     made = factory(optimizer, max_epochs=max_epochs, total_steps=total_steps, warm_up_epochs=warm_up_epochs)
-    if not isinstance(made, tuple) or len(made) != 2 or made[1] not in get_args(Interval):
+    if (
+        not isinstance(made, tuple)
+        or len(made) != 2
+        or made[1] not in get_args(Interval)
+        or not hasattr(made[0], "step")
+    ):
         raise ConfigError(
             f"The schedule's callable must return (scheduler, 'step' or 'epoch'), got {made!r}: nobody would step it."
         )

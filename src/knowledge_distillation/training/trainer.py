@@ -23,6 +23,7 @@ from knowledge_distillation.training.pipelines import higher_is_better
 from knowledge_distillation.training.progress import EpochLines, LossProgressBar
 
 NOTHING = nullcontext()
+PLAIN = (bool, int, float, str, list, dict, type(None))
 LEAST: Mapping[str, int] = {
     "log_every_n_steps": 1, "check_val_every_n_epoch": 1, "accumulate_grad_batches": 1, "num_nodes": 1,
     "max_steps": -1, "max_epochs": -1, "min_steps": 0, "min_epochs": 0, "num_sanity_val_steps": -1,
@@ -133,8 +134,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_accepted("trainer", Trainer, settings)
     for name, least in LEAST.items():
         value = settings.get(name)
-        if is_finite_number(value) and value < least:  # type: ignore[operator]
-            raise ConfigError(f"trainer: {name} must be at least {least}, got {value!r}.")
+        if isinstance(value, (int, float)) and not (is_finite_number(value) and value >= least):
+            raise ConfigError(f"trainer: {name} must be a finite number of at least {least}, got {value!r}.")
 
 
 def trainer_with(settings: Mapping[str, Any]) -> Trainer:
@@ -147,4 +148,6 @@ def trainer_with(settings: Mapping[str, Any]) -> Trainer:
         hint = nearest(unknown.group(1), Trainer.__init__.__annotations__) if unknown else ""
         raise ConfigError(f"The trainer cannot be built: {error}. {hint}") from error
     except Exception as error:  # Lightning raises its own MisconfigurationException, ValueError and RuntimeError
-        raise ConfigError(f"The trainer cannot be built: {error}") from error
+        plain = {name: value for name, value in settings.items() if isinstance(value, PLAIN)}
+        meant = {name: value for name, value in plain.items() if name in str(error)} or plain
+        raise ConfigError(f"The trainer cannot be built: {error} It was given {meant}.") from error

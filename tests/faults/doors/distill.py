@@ -35,7 +35,7 @@ ARGUMENTS: Mapping[str, Argument] = {
     ),
     "train_loader": Argument(
         (Made(lambda: loader(8)), Made(lambda: [tuple(loader(8).dataset.tensors)])),
-        (*NO_LOADER, [], (), Made(lambda: DataLoader([]))), ([None], ["x"], [{}]), ("train loader",),
+        (*NO_LOADER, [], (), Made(lambda: DataLoader([]))), ([None], ["x"], [{}]), ("train loader", "batch"),
     ),
     "val_loaders": Argument(
         (None, {}, Made(lambda: {"dev": loader(8)})),
@@ -62,7 +62,7 @@ ARGUMENTS: Mapping[str, Argument] = {
     "warm_up_epochs": WARM_UP,
     "adapter": Argument(
         ("auto",), (*NO_NAME, None, {}, (), ("auto", "auto"), (print,), "autoo"),
-        ("original", print, lambda model, batch, temperature: None),
+        (print, lambda model, batch, temperature: None),
     ),
     "temperature": TEMPERATURE,
     "directory": Argument((), (*NO_PATH, "")),

@@ -81,27 +81,46 @@ def complaint(door: Door, given: Mapping[str, Any], verdicts: Mapping[str, str],
     except DistillationError as error:
         if not suspects:
             return f"a right configuration was refused: {error}"
-        if any(names(str(error), name, values[name], door.called(name)) for name in suspects):
-            return ""
+        for name in suspects:
+            if names(str(error), name, values[name], door.called(name), shown=verdicts[name] == "wrong"):
+                return ""
         return f"the message names neither argument nor value: {type(error).__name__}: {error}"
     except Exception as error:
         return f"{type(error).__name__}, which is no error of the toolkit's: {str(error)[:300]}"
     return f"{wrong} was taken without a word" if wrong else ""
 
 
-def names(message: str, argument: str, value: Any, called: Sequence[str] = ()) -> bool:
-    """Whether a message names an argument, or a setting within its value, and shows the value."""
-    if isinstance(value, Mapping) and value:
-        return any(names(message, str(key), inner) for key, inner in value.items()) or any(
-            repr(key) in message for key in value
-        )
+def names(message: str, argument: str, value: Any, called: Sequence[str], *, shown: bool) -> bool:
+    """Whether a message names an argument, or a setting within its value, and shows the value where it must."""
     folded = _folded(message)
-    if not any(_folded(word) in folded for word in (argument.rpartition(".")[2], *called)):
-        return False
+    named = any(_folded(word) in folded for word in (argument.rpartition(".")[2], *called))
+    if isinstance(value, Mapping) and value:
+        named = named or any(_folded(key) in folded for key in keys(value))
+    return named and (not shown or shows(message, value))
+
+
+def keys(value: Mapping[Any, Any]) -> Iterator[str]:
+    """The names of settings, and of settings within them."""
+    for key, inner in value.items():
+        yield str(key)
+        yield from keys(inner) if isinstance(inner, Mapping) else ()
+
+
+def shows(message: str, value: Any) -> bool:
+    """Whether a message shows a value, or says what there is none of."""
+    if any(word in message for word in ("Known:", "It takes")):
+        return True  # where there is no such name, its value does not matter
     if not isinstance(value, (type(None), bool, int, float, complex, str, bytes, list, tuple, dict)):
         return True  # an object of its own, which messages call by its type, or by what it lacks
-    shown = (repr(value), str(value), type(value).__name__, *(("empty", "at least one") if value in EMPTY else ()))
-    return any(text[:40] in message for text in shown if text)
+    seen = [repr(value), str(value), type(value).__name__]
+    if isinstance(value, dict):
+        seen += map(repr, value)
+        if any(shows(message, inner) for inner in value.values()):
+            return True
+    seen += [repr(tuple(value))] if isinstance(value, list) else []
+    seen += ["empty", "at least one", "no batch"] if value in EMPTY else []
+    seen += ["missing", "there is no", "needs"] if value is None else []
+    return any(text[:40] in message for text in seen if text)
 
 
 def _folded(text: str) -> str:

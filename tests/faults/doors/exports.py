@@ -22,7 +22,9 @@ ARGUMENTS: Mapping[str, Argument] = {
     "model": Argument((Made(mlp),), (5, "x", None, [], mlp, nn.Linear)),
     "form": Argument(("safetensors",), (*NO_NAME, None, {}, "safetensor")),
     "directory": Argument((), NO_PATH),
-    "example": Argument((ROWS, (ROWS, torch.zeros(2))), (), (5, "x", [], {}, ROWS[:, :3], [5], {"x": 1}, ROWS[:0])),
+    "example": Argument(
+        (ROWS, (ROWS, torch.zeros(2))), (), (5, "x", [], {}, ROWS[:, :3], [5], {"x": 1}, ROWS[:0]), ("batch",),
+    ),
     "loader": Argument((None, Made(lambda: loader(8))), (5, True, [], NOTHING)),
     "pipeline": Argument((None,), (5, "x", [], print, object)),
     "adapter": Argument(("auto",), (*NO_NAME, None, {}, ())),

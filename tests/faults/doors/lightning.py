@@ -19,7 +19,7 @@ ARGUMENTS: Mapping[str, Argument] = {
     "precision": Argument(("32-true", 32, "bf16-mixed"), ("banana", 8, True, [16], NAN, {})),
     "max_epochs": Argument((1, 2), (-2, 1.5, "2", NAN, [], {})),
     "max_steps": Argument((1,), (-2, 1.5, "2", NAN, [], True, {})),
-    "limit_train_batches": Argument((1, 1.0, 0.5), (-1, -0.5, 1.5, "x", NAN, [], True)),
+    "limit_train_batches": Argument((1, 1.0), (-1, -0.5, 1.5, "x", NAN, [], True)),
     "limit_val_batches": Argument((0, 1, 1.0), (-1, 1.5, "x", NAN, [], True)),
     "val_check_interval": Argument((1.0, 1), (-1, 1.5, NAN, [], True, "x")),
     "check_val_every_n_epoch": Argument((1, 2), (0, -1, 1.5, "x", NAN, [], True)),

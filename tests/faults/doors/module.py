@@ -13,9 +13,9 @@ from tests.faults.doors.plans import LEARNING_RATE, OPTIMIZER, SCHEDULE, WARM_UP
 from tests.faults.doors.values import HUGE, INFINITY, NAN, NEGATIVE, NO_NAME
 from tests.training.toys import loader, mlp, quiet_trainer
 
-SIGNAL = Argument(("logits",), (5, None, True, [], {}, (), "logitss", "", [5], "hidden.1"), ("head",))
+SIGNAL = Argument(("logits",), (5, None, True, [], {}, (), "logitss", [5], "hidden.1"), ("head", ""))
 TERM: Mapping[str, Argument] = {
-    "loss": Argument(("kd", "logit_mse", "dist", KD(3.0)), (*NO_NAME, None, "kdd", {}), (print, int)),
+    "loss": Argument(("kd", "logit_mse", "dist", KD(3.0)), (*NO_NAME, None, "kdd", {}), (print,)),
     "weight": Argument((1, 0.5, 0), NEGATIVE),
     "student": SIGNAL,
     "teacher": SIGNAL,

@@ -50,7 +50,7 @@ ARGUMENTS: Mapping[str, Argument] = {
         ("val_loaders", "validation loader"),
     ),
     "inference_pipeline": Argument((None,), (), (5, "x")),
-    "student_model": Argument((Made(Student), Student), (*NO_MODULE, None, lambda: 5)),
+    "student_model": Argument((Made(Student), Student), (*NO_MODULE, None, lambda: 5), (), ("student",)),
     "teacher_model": Argument((Made(Teacher),), (*NO_MODULE, None, Teacher)),
     "logging_param": Argument((None, {}, {"note": 1}), (5, [1], "text", True)),
 }  # fmt: skip

@@ -34,17 +34,19 @@ NO_COUNT = (0, -1, 1.5, "x", True, [1])
 NO_RATE = (0, -1, NAN, "x", True, [1], None)
 ARGUMENTS: Mapping[str, Argument] = {
     "description": Argument(("x",), (), (5, None)),
-    "teacher": Argument(("tiny", {"name": "tiny"}), (*NO_SECTION, "tinny", {"nam": "tiny"})),
-    "teacher.name": Argument(("tiny", "self"), (*NO_TEXT, "tinny", "", None), ("ema", "ensemble")),
+    "teacher": Argument(("tiny", {"name": "tiny"}), (*NO_SECTION, "tinny", {"nam": "tiny"}), (), ("model",)),
+    "teacher.name": Argument(
+        ("tiny", "self"), (*NO_TEXT, "tinny", "", None), ("ema", "ensemble"), ("teacher", "model")
+    ),
     "teacher.weights": Argument((None,), (5, True, [1], "gone.safetensors", "."), ("",)),
     "teacher.hidden": Argument((3, 4), NO_SIZE),
     "teacher.hiden": Argument((), (4, None)),
     "teacher.name.x": Argument((), (5,), (), ("name",)),
-    "student": Argument(("tiny",), (*NO_SECTION, "tinny", None)),
-    "student.name": Argument(("tiny",), (*NO_TEXT, "tinny", "", None, "from_teacher")),
+    "student": Argument(("tiny",), (*NO_SECTION, "tinny", None), (), ("model",)),
+    "student.name": Argument(("tiny",), (*NO_TEXT, "tinny", "", None, "from_teacher"), (), ("student", "model")),
     "student.hidden": Argument((3, 4), NO_SIZE),
     "data": Argument(("few",), (*NO_SECTION, "fewer", None)),
-    "data.name": Argument(("few",), (*NO_TEXT, "fewer", "", None)),
+    "data.name": Argument(("few",), (*NO_TEXT, "fewer", "", None), (), ("data",)),
     "data.batch_size": Argument((2, 8), NO_SIZE[:-2]),
     "objective": Argument(
         ("kd", "soft", {"kd": 1}), (*NO_SECTION, "kdd", {"kd": -1}, {"kdd": 1}), (None,), ("loss", "term")

@@ -60,18 +60,23 @@ class SpoiltLayer(nn.Linear):
 
 
 class At(Callback):
-    """Changes the module before the spoilt batch, and sees whether its parameters are finite after each."""
+    """Changes the module before the spoilt batch, and looks at its parameters after each."""
 
     def __init__(self, change: Callable[[kd.DistillationModule], Any] = lambda module: None) -> None:
         self.change = change
         self.finite: list[bool] = []
+        self.moved: list[bool] = []
+        self._before: list[Tensor] = []
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == BAD:
             self.change(pl_module)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.finite.append(all(bool(torch.isfinite(parameter).all()) for parameter in pl_module.parameters()))
+        now = [parameter.detach().clone() for parameter in pl_module.parameters()]
+        self.finite.append(all(bool(torch.isfinite(parameter).all()) for parameter in now))
+        self.moved.append(not self._before or not all(map(torch.equal, now, self._before)))
+        self._before = now
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,12 @@ class Point:
     Attributes:
         arguments: of `distill`, made anew.
         goes_on: the policies under which the training ends as planned.
-        left_out: steps that are left out then.
+        is_left_out: whether the step is left out then.
     """
 
     arguments: Callable[[], dict[str, Any]]
     goes_on: tuple[str, ...] = ("skip", "rollback")
-    left_out: int = 1
+    is_left_out: bool = True
 
 
 def data(*, inputs: float = 0.0, targets: bool = False) -> DataLoader[Any]:
@@ -153,7 +158,7 @@ POINTS: Mapping[str, Point] = {
     "learning rate": Point(lambda: {"schedule": rates}),
     "half precision": Point(lambda: {"train_loader": data(inputs=3e38), "precision": "bf16-mixed"}),
     "a learned part of the objective": Point(lambda: {"train_loader": data(inputs=INFINITY), "objective": balanced()}),
-    "a monitor": Point(lambda: {"objective": MONITOR}, POLICIES, left_out=0),
+    "a monitor": Point(lambda: {"objective": MONITOR}, POLICIES, is_left_out=False),
 }
 
 
@@ -166,8 +171,9 @@ def inject(number: int, folder: Path) -> None:
     trainer |= {"precision": given.pop("precision")} if "precision" in given else {}
     student = given.pop("student", Spoilt())
     settings = {
-        "train_loader": data(), "objective": "kd", "max_epochs": 1, "checkpoint_every": 1, "nonfinite": policy,
-        "directory": folder / "run", "doctor": False, "trainer": trainer, **given,
+        "train_loader": data(), "objective": "kd", "max_epochs": 1, "nonfinite": policy,
+        "checkpoint_every": None if policy == "skip" else 1, "directory": folder / "run", "doctor": False,
+        "trainer": trainer, **given,
     }  # fmt: skip
     said = ""
     with quiet_place(folder / "place"):
@@ -178,13 +184,13 @@ def inject(number: int, folder: Path) -> None:
     goes_on = policy in point.goes_on
     assert goes_on == (said == ""), said or "It went on."
     if goes_on:
-        assert run.module.trainer.global_step == BATCHES - point.left_out
-        assert all(watch[0].finite)
+        assert watch[0].finite == [True] * BATCHES
+        assert [place for place, moved in enumerate(watch[0].moved) if not moved] == [BAD] * point.is_left_out
         assert finite(run.module.state_dict())
     elif policy == "skip":
         assert re.search(f"{IN_A_ROW} steps in a row", said)
     saved = sorted((folder / "run").rglob("*.ckpt"))
-    assert saved or policy == "stop"
+    assert saved or not goes_on
     for path in saved:
         content = torch.load(path, weights_only=True)
         assert finite(content["state_dict"]), path

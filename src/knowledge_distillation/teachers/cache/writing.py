@@ -19,7 +19,7 @@ from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.errors import CacheError, ConfigError
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers.cache.continuing import check_same_data, checksums, data_fingerprint, views_done
-from knowledge_distillation.teachers.cache.encodings import described, encoding_from
+from knowledge_distillation.teachers.cache.encodings import Encoding, described, encoding_from
 from knowledge_distillation.teachers.cache.layers import layers_by_role
 from knowledge_distillation.teachers.cache.manifest import (
     FORMAT,
@@ -98,7 +98,7 @@ def write_cache(
     named = signals if isinstance(signals, Mapping) else dict.fromkeys(signals, "float16")
     roles = [name for name in named if name.startswith("@")]
     layers = layers_by_role(source, roles, next(iter(loader))) if roles else {}
-    encodings = {path: encoding_from(spec) for name, spec in named.items() for path in layers.get(name, (name,))}
+    encodings = {path: _encoding(name, spec) for name, spec in named.items() for path in layers.get(name, (name,))}
     if not encodings:
         raise ConfigError("A cache must keep at least one signal, and signals is empty.")
     home = Path(directory)
@@ -146,6 +146,13 @@ def write_cache(
             _finish(home, plan)
         fabric.barrier()
     return read_manifest(home)
+
+
+def _encoding(name: str, spec: Any) -> Encoding:
+    try:
+        return encoding_from(spec)
+    except ConfigError as error:
+        raise ConfigError(f"signals, {name!r}: {error}") from error
 
 
 def _engine(settings: Mapping[str, Any]) -> Fabric:
