@@ -6,14 +6,14 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from knowledge_distillation.errors import ConfigError
 
 PLAIN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", type(None): "none"}
 
 
-def is_finite_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> TypeGuard[float]:
     """Whether a value is an int or float that a float can hold; True and False are no numbers."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
@@ -86,7 +86,7 @@ def _annotations(taker: Callable[..., Any]) -> Mapping[str, Any]:
     while isinstance(taker, partial):
         taker = taker.func
     try:
-        return get_type_hints(taker.__init__ if isinstance(taker, type) else taker)
+        return get_type_hints(taker.__init__ if isinstance(taker, type) else taker)  # type: ignore[misc]
     except Exception:  # a user's function may be annotated with names that are not there at run time
         return {}
 

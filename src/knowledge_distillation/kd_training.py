@@ -23,6 +23,8 @@ from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.kd_arguments import (
+    ALWAYS_COMPUTED,
+    MONITORS,
     built,
     check_logging,
     check_norm,
@@ -41,7 +43,7 @@ from knowledge_distillation.training.loaders import loader_length
 from knowledge_distillation.training.module import DistillationModule, own_weights
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.pipelines import check_pipeline
-from knowledge_distillation.training.planning import check_arguments
+from knowledge_distillation.training.planning import check_arguments, check_names
 from knowledge_distillation.training.progress import LossProgressBar
 from knowledge_distillation.training.run_directory import is_file
 from knowledge_distillation.training.schedules import check_schedule
@@ -258,6 +260,7 @@ class KnowledgeDistillationTraining:
             "resume_from_checkpoint": resume_from_checkpoint,
         }
         check_accepted("KnowledgeDistillationTraining", KnowledgeDistillationTraining, given)
+        check_names(val_data_loaders or {}, (*ALWAYS_COMPUTED, *MONITORS))
         check_positive("learning_rate", learning_rate)
         check_positive("temperature", temperature)
         check_number("num_lr_warm_up_epoch", num_lr_warm_up_epoch, 0)

@@ -248,8 +248,8 @@ def distill(
         CheckpointError: if there is nothing to resume from.
     """
     check_arguments(train_loader, val_loaders, max_epochs, seed)
-    given = {"directory": directory, "resume": resume, "track": track, "doctor": doctor, "trainer": trainer}
-    check_accepted("distill", distill, given)
+    plain = {"directory": directory, "resume": resume, "track": track, "doctor": doctor, "trainer": trainer}
+    check_accepted("distill", distill, plain)
     check_trackers(track)
     check_steps(checkpoint_every)
     resume = resume or None

@@ -73,8 +73,8 @@ def schedule_from(spec: Any, what: str = "schedule") -> Schedule | None:
     name = settings.pop("name", None)
     if not isinstance(name, str) or name not in SCHEDULES:
         raise ConfigError(
-            f"A term's {what} must be a schedule's name, a mapping with 'name', or a function of progress from 0 to 1; "
-            f"got {spec!r}. {nearest(str(name), SCHEDULES)}"
+            f"A term's {what} is {spec!r}, and there is no weight schedule named {name!r}. "
+            f"{nearest(str(name), SCHEDULES)} Or a function of progress from 0 to 1."
         )
     for setting, value in settings.items():
         if not is_finite_number(value):

@@ -218,7 +218,7 @@ def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
     elif settings:
         setting, value = next(iter(settings.items()))
         raise ConfigError(
-            f"Term {name!r} has the key {setting!r} with {value!r}, which only losses given by name take as a setting. "
+            f"Term {name!r} has unknown keys, {setting!r} with {value!r}: only losses given by name take settings. "
             f"{nearest(str(setting), known)}"
         )
     return Term(loss, **fields)

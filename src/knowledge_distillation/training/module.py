@@ -116,7 +116,7 @@ class DistillationModule(StepModule):
             check_apart(student, self._teacher)
         self.train_loader = loader_for(self._teacher, train_loader)
         self.val_loaders = dict(val_loaders or {})
-        check_names(self.val_loaders, self.objective.terms)
+        check_names(self.val_loaders)
         self.pipeline = AccuracyPipeline(student_adapter) if pipeline is None else pipeline
         check_pipeline(self.pipeline)
         self._speed = SpeedUp(check_speed(speed), student, self._teacher)

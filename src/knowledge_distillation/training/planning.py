@@ -52,15 +52,15 @@ def _gives_batches(loader: Any) -> bool:
     return isinstance(loader, Iterable) and not isinstance(loader, (str, bytes, Mapping, Tensor, nn.Module))
 
 
-def check_names(val_loaders: Iterable[str], components: Iterable[str]) -> None:
+def check_names(val_loaders: Iterable[str], others: Iterable[str] = ()) -> None:
     """Raise ConfigError if a validation loader has the name of something else that is logged.
 
     Args:
         val_loaders: their names.
-        components: names of the objective's terms.
+        others: names that are taken besides `LOGGED`.
     """
     for name in val_loaders:
-        if name in (*LOGGED, *components):
+        if name in (*LOGGED, *others):
             raise ConfigError(
                 f"A validation loader must not be named {name!r}: the score would be logged in the place of the "
                 "training's own number. Choose another name."
@@ -70,7 +70,7 @@ def check_names(val_loaders: Iterable[str], components: Iterable[str]) -> None:
 def check_norm(order: Any) -> float | None:
     """Return an order of gradient norms, a number above 0 or infinity, or None; raise ConfigError otherwise."""
     if order is None or order == math.inf or (is_finite_number(order) and order > 0):
-        return order  # type: ignore[no-any-return]
+        return None if order is None else float(order)
     raise ConfigError(f"gradient_norm must be a number above 0, or None for no norms; got {order!r}.")
 
 

@@ -131,11 +131,13 @@ def make_trainer(
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for arguments of `lightning.Trainer` that it takes without a word and cannot mean."""
-    check_accepted("trainer", Trainer, settings)
+    check_accepted("The trainer cannot be built", Trainer, settings)
     for name, least in LEAST.items():
         value = settings.get(name)
         if isinstance(value, (int, float)) and not (is_finite_number(value) and value >= least):
-            raise ConfigError(f"trainer: {name} must be a finite number of at least {least}, got {value!r}.")
+            raise ConfigError(
+                f"The trainer cannot be built: {name} must be a finite number of at least {least}, got {value!r}."
+            )
 
 
 def trainer_with(settings: Mapping[str, Any]) -> Trainer:

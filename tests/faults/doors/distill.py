@@ -40,7 +40,7 @@ ARGUMENTS: Mapping[str, Argument] = {
     "val_loaders": Argument(
         (None, {}, Made(lambda: {"dev": loader(8)})),
         (5, "dev", [1], True, {"dev": 5}, {"": [1]}, {" ": [1]}, {5: [1]}, {"a:b": [1]}, {"dev": "abc"}, {"epoch": [1]},
-         {"step": [1]}, {"kd": [1]}, {"dev": []}, Made(lambda: loader(8))),
+         {"step": [1]}, {"dev": []}, Made(lambda: loader(8))),
         (), ("validation loader",),
     ),
     "pipeline": Argument(

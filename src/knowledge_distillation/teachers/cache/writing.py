@@ -216,8 +216,7 @@ def _only_writer(home: Path, rank: int) -> Iterator[None]:
         ) from None
     except (OSError, ValueError) as error:  # ValueError: letters that no path has
         raise CacheError(
-            f"The directory {str(home)!r} cannot be written: {getattr(error, 'strerror', None) or error}. Choose "
-            "another one."
+            f"The directory {home} cannot be written: {getattr(error, 'strerror', None) or error}. Choose another one."
         ) from error
     try:
         yield
