@@ -20,11 +20,12 @@ from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsSt
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
-from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
+from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline
 from knowledge_distillation.training.planning import check_apart, check_same_plan, check_warm_up, planned_steps
 from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
+from knowledge_distillation.training.shared_scoring import score_together
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
 from knowledge_distillation.training.step_module import StepModule
 
@@ -218,11 +219,7 @@ class DistillationModule(StepModule):
         self.log_dict({**values, "val_final_loss": total}, on_step=False, on_epoch=True, sync_dist=True, prog_bar=True)
 
     def _score_whole(self, whole: WholeLoader) -> None:
-        value = 0.0
-        if self.trainer.is_global_zero:
-            value = score(self.pipeline, self.finished_student, whole.loader, whole.name)
-        if self.trainer.world_size > 1:
-            value = self.trainer.strategy.broadcast(value)
+        value = score_together(self.pipeline, self.finished_student, whole.loader, whole.name, self.trainer)
         self.scores[whole.name] = value
         self.log(whole.name, value, prog_bar=True, batch_size=1, add_dataloader_idx=False)
 

@@ -1,0 +1,55 @@
+"""One score of a student that several processes hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from torch import distributed, nn
+
+from knowledge_distillation.teachers.cache.replay import view_seed
+from knowledge_distillation.training.pipelines import InferencePipeline, PartwisePipeline, number_of, score
+from knowledge_distillation.training.resumable_loader import shared
+
+
+def score_together(pipeline: InferencePipeline, model: nn.Module, loader: Any, name: str, trainer: Trainer) -> float:
+    """The score of a model on a whole loader, the same in every process; every process must call it.
+
+    A pipeline that can put parts together, over a DataLoader whose samples have numbers, is given a share of the
+    batches in each process: every sample is scored once, and the result is that of one process. Other pipelines score
+    all of it in the first process, while the others wait. Where the model's parameters are sharded, each forward needs
+    all processes, so all of them score all of it.
+
+    Args:
+        pipeline: scores the model.
+        model: in eval mode. Its buffers become those of the first process, which are also what a checkpoint holds.
+        loader: the validation loader.
+        name: of the loader.
+        trainer: whose processes these are.
+
+    Raises:
+        ModelContractError: as of `score`.
+    """
+    processes = trainer.world_size
+    if processes == 1 or _is_sharded(model):
+        return score(pipeline, model, loader, name)
+    share = None
+    if isinstance(pipeline, PartwisePipeline):
+        share = shared(loader, trainer.global_rank, processes, view_seed(0, trainer.global_step))
+    if share is None:
+        value = score(pipeline, model, loader, name) if trainer.is_global_zero else 0.0
+        return float(trainer.strategy.broadcast(value))
+    for buffer in model.buffers():
+        distributed.broadcast(buffer, src=0)
+    parts: list[Any] = [None] * processes
+    distributed.all_gather_object(parts, pipeline.measure_part(model, share))  # type: ignore[union-attr]
+    return number_of(pipeline.combine(parts), name)  # type: ignore[union-attr]
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    """Whether a forward of the model needs all processes, each of which holds a part of every parameter."""
+    from torch.distributed.fsdp import FullyShardedDataParallel  # a second of imports that one process does not need
+    from torch.distributed.tensor import DTensor
+
+    wrapped = any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
+    return wrapped or any(isinstance(parameter, DTensor) for parameter in model.parameters())
