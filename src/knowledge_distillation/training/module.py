@@ -25,6 +25,7 @@ from knowledge_distillation.training.planning import check_apart, check_same_pla
 from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
+from knowledge_distillation.training.sharding import shard
 from knowledge_distillation.training.shared_scoring import score_together
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
 from knowledge_distillation.training.step_module import StepModule
@@ -246,6 +247,14 @@ class DistillationModule(StepModule):
             warm_up_epochs=self.warm_up_epochs,
         )
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
+
+    def configure_model(self) -> None:
+        mesh = self.device_mesh  # of Lightning's ModelParallelStrategy, which leaves the sharding to the module
+        if mesh is None:
+            return
+        for part in (self.student_model, self.objective):
+            if any(True for _ in part.parameters()):
+                shard(part, mesh["data_parallel"])
 
     def configure_callbacks(self) -> list[Callback]:
         return [_LetGo()]

@@ -10,6 +10,7 @@ from torch import distributed, nn
 from knowledge_distillation.teachers.cache.replay import view_seed
 from knowledge_distillation.training.pipelines import InferencePipeline, PartwisePipeline, number_of, score
 from knowledge_distillation.training.resumable_loader import shared
+from knowledge_distillation.training.sharding import is_sharded
 
 
 def score_together(pipeline: InferencePipeline, model: nn.Module, loader: Any, name: str, trainer: Trainer) -> float:
@@ -31,7 +32,7 @@ def score_together(pipeline: InferencePipeline, model: nn.Module, loader: Any, n
         ModelContractError: as of `score`.
     """
     processes = trainer.world_size
-    if processes == 1 or _is_sharded(model):
+    if processes == 1 or is_sharded(model):
         return score(pipeline, model, loader, name)
     share = None
     if isinstance(pipeline, PartwisePipeline):
@@ -44,12 +45,3 @@ def score_together(pipeline: InferencePipeline, model: nn.Module, loader: Any, n
     parts: list[Any] = [None] * processes
     distributed.all_gather_object(parts, pipeline.measure_part(model, share))  # type: ignore[union-attr]
     return number_of(pipeline.combine(parts), name)  # type: ignore[union-attr]
-
-
-def _is_sharded(model: nn.Module) -> bool:
-    """Whether a forward of the model needs all processes, each of which holds a part of every parameter."""
-    from torch.distributed.fsdp import FullyShardedDataParallel  # a second of imports that one process does not need
-    from torch.distributed.tensor import DTensor
-
-    wrapped = any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
-    return wrapped or any(isinstance(parameter, DTensor) for parameter in model.parameters())
