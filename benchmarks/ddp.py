@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "ratio_of_minima": round(min(times["by_hand"]) / min(times["ours"]), 4),
         "milliseconds_a_step": {name: summary(values) for name, values in times.items()},
         "processes": PROCESSES,
+        "threads": 1,
         "steps": arguments.steps,
         "rounds": arguments.rounds,
         "figure": f"by hand / ours; {FIGURE}",

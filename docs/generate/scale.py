@@ -49,8 +49,8 @@ def all_reduced(student: float, processes: int) -> float:
 
 
 def fully_sharded(student: float, processes: int) -> float:
-    """Bytes that each process sends under FSDP: bfloat16 weights gathered twice, float32 gradients scattered once."""
-    return (processes - 1) / processes * student * (2 * HALF + SINGLE)
+    """Bytes that each process sends under FSDP in float32: weights gathered twice, gradients scattered once."""
+    return (processes - 1) / processes * student * 3 * SINGLE
 
 
 def gathered(teacher: float, processes: int) -> float:

@@ -320,12 +320,15 @@ def _train(
         is_whole=checkpoint is None and scored_at_end(engine),
         weights=weights_mark(module.finished_student),
     )
+    fingerprint = (
+        None if module.teacher is None else module.teacher.fingerprint
+    )  # for which all processes may be needed
     if engine.is_global_zero:
         save_model(module.finished_student, str(run_directory / "student.safetensors"))
         environment = {
             **environment_facts(),
             "seed": plan.seed,
-            "teacher": None if module.teacher is None else module.teacher.fingerprint,
+            "teacher": fingerprint,
             "seconds": round(time.monotonic() - started, 3),
             "scores": module.scores,
             "speed": asdict(module.speed.chosen),

@@ -8,6 +8,7 @@ from torch import nn
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.students.stacks import find_stack
+from knowledge_distillation.teachers.live import is_distributed
 
 
 def shard(model: nn.Module, mesh: Any) -> None:
@@ -31,7 +32,6 @@ def shard(model: nn.Module, mesh: Any) -> None:
 def is_sharded(model: nn.Module) -> bool:
     """Whether a forward of the model needs all processes."""
     from torch.distributed.fsdp import FullyShardedDataParallel
-    from torch.distributed.tensor import DTensor
 
     wrapped = any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
-    return wrapped or any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return wrapped or any(map(is_distributed, model.parameters()))
