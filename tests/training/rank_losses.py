@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 
 from knowledge_distillation import DistillationModule
@@ -80,10 +81,14 @@ def main(
     optimizer: str = "sgd",
     recomputed: bool = False,
     sharded: bool = False,
+    teacher_sharded: bool = False,
 ) -> None:
     """Train 50 steps on samples in their order, `batch` of them in each process at a time."""
     warnings.simplefilter("ignore")
     teacher, student = Difficult(), Student(recomputed)
+    if teacher_sharded:
+        distributed.init_process_group("gloo")
+        fully_shard(teacher)
     before = snapshot(teacher)
     module = DistillationModule(student, teacher, OBJECTIVES[objective], optimizer=optimizer, learning_rate=0.05)
     losses, traffic = Losses(), Traffic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_short_steps_exchange_about_once_a_second(group: None, monkeypatch: pyte
     agreement = Agreement()
     agreement.begin(2)
     found = exchanges(agreement, clock, 0.001, 10_000)
-    gaps = [later - earlier for earlier, later in zip(found[12:], found[13:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(found[12:])]
     assert len(found) < 25
     assert max(gaps) <= 1.001 * SECONDS
 
@@ -72,7 +73,7 @@ def test_steps_that_become_slow_are_noticed(group: None, monkeypatch: pytest.Mon
     exchanges(agreement, clock, 0.001, 3)
     later = exchanges(agreement, clock, 0.5, 40)
     assert later[0] <= 2.0
-    assert max(b - a for a, b in zip(later, later[1:], strict=False)) <= 1.0
+    assert max(b - a for a, b in pairwise(later)) <= 1.0
 
 
 def test_it_can_be_asked_for_at_once(group: None, monkeypatch: pytest.MonkeyPatch) -> None:
