@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -26,6 +27,10 @@ OBJECTIVES: dict[str, Any] = {
         "rkd": {"loss": "rkd", "weight": 1.0, "student": "body.0", "teacher": "stem", "gather": True},
         "sp": {"loss": "sp", "weight": 5.0, "student": "body.0", "teacher": "stem", "gather": True},
         "kd": 1.0,
+    },
+    "memory": {
+        "kd": 1.0,
+        "queue_kl": {"loss": "queue_kl", "weight": 0.1, "width": CLASSES, "size": 64, "gather": True},
     },
     "hint": {"kd": 1.0, "hint": Term(nn.MSELoss(), 0.5, student="body.0", teacher="stem", projector="auto")},
 }
@@ -90,6 +95,7 @@ def main(
         distributed.init_process_group("gloo")
         fully_shard(teacher)
     before = snapshot(teacher)
+    torch.manual_seed(int(os.environ.get("RANK", 0)))  # the processes draw other numbers
     module = DistillationModule(student, teacher, OBJECTIVES[objective], optimizer=optimizer, learning_rate=0.05)
     losses, traffic = Losses(), Traffic()
     trainer = quiet_trainer(
@@ -106,6 +112,7 @@ def main(
         "buffers": traffic.buffers,
         "trained": sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad),
         "saved": sorted(module.state_dict()),
+        "memories": {name: memory.tolist() for name, memory in module.objective.shared_memories.items()},
         "teacher same": identical(snapshot(teacher), before),
     }
     (folder / f"rank_{trainer.global_rank}.json").write_text(json.dumps(found))

@@ -37,3 +37,11 @@ def test_a_sharded_teacher_teaches_as_a_whole_one(tmp_path: Path) -> None:
         assert one["losses"] == pytest.approx(other["losses"], rel=1e-6)
         assert other["teacher same"]
         assert other["sent"] == one["sent"]
+
+
+def test_a_memory_of_all_samples_is_equal_in_all_processes_and_never_sent(tmp_path: Path) -> None:
+    """Otherwise a bank of a million samples, a gigabyte, is sent before every step, or the processes drift apart."""
+    one, other = trained(tmp_path, objective="memory")
+    assert one["memories"] == other["memories"]
+    assert {name.rpartition(".")[2] for name in one["memories"]} == {"queue", "position"}
+    assert one["buffers"] == []

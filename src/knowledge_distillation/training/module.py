@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair, check_normalised
 from knowledge_distillation.capture.reader import Reader
@@ -249,6 +250,9 @@ class DistillationModule(StepModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
 
     def configure_model(self) -> None:
+        # DDP sends every buffer before every step; a memory of a million samples is a gigabyte
+        memories = [f"objective.{name}" for name in self.objective.shared_memories]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, memories)
         mesh = self.device_mesh  # of Lightning's ModelParallelStrategy, which leaves the sharding to the module
         if mesh is None:
             return
@@ -283,6 +287,9 @@ class DistillationModule(StepModule):
     def on_fit_start(self) -> None:
         self.student_model.train()
         self._prepare_teacher()
+        if self.trainer.world_size > 1:
+            for memory in self.objective.shared_memories.values():
+                distributed.broadcast(memory, src=0)
 
     def on_validation_start(self) -> None:
         super().on_validation_start()
