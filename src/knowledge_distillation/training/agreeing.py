@@ -24,7 +24,8 @@ class Agreement:
 
     def begin(self, processes: int) -> None:
         """Before the first step; every process must call it."""
-        self._group = distributed.new_group(backend="gloo") if processes > 1 else None
+        together = processes > 1 and distributed.is_available() and distributed.is_initialized()
+        self._group = distributed.new_group(backend="gloo") if together else None
         self._interval, self._steps, self._time = 1, 0, time.monotonic()
 
     def heard(self, *asked: int, now: bool = False) -> tuple[int, ...]:
