@@ -63,9 +63,9 @@ class Traffic(Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         wrapped = trainer.strategy.model
         if isinstance(wrapped, nn.parallel.DistributedDataParallel):
-            wrapped.register_comm_hook(None, self.averaged)
+            wrapped.register_comm_hook(None, lambda state, bucket: self.averaged(bucket))
 
-    def averaged(self, state: None, bucket: Any) -> Any:
+    def averaged(self, bucket: Any) -> Any:
         self.bytes[-1] += bucket.buffer().numel() * bucket.buffer().element_size()
         sent = distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
         return sent.then(lambda done: done.value()[0] / distributed.get_world_size())

@@ -87,7 +87,7 @@ def loaders() -> dict[str, Any]:
 def scored(pipeline: Any, name: str) -> dict[str, Any]:
     student = Norm()
     module = DistillationModule(student, mlp(9), "kd", val_loaders={name: loaders()[name]}, pipeline=pipeline)
-    trainer = quiet_trainer(devices=distributed.get_world_size(), strategy="ddp")
+    trainer = quiet_trainer(devices=distributed.get_world_size(), strategy="ddp", num_sanity_val_steps=0)
     trainer.fit(module, loader(48))
     return {
         "score": module.scores[name],

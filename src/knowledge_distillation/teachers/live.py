@@ -78,7 +78,8 @@ class LiveTeacher:
         if not is_spread(self.model):
             self.model.to(self.device or device)
         self._students = device
-        self._own = next((parameter.device for parameter in self.model.parameters()), self.device or device)
+        devices = (parameter.device for parameter in self.model.parameters() if not parameter.is_meta)
+        self._own = next(devices, self.device or device)
         self._device_type = self._own.type
         if not self._modes:
             self._modes = [(module, module.training) for module in self.model.modules()]
