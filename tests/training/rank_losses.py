@@ -96,7 +96,9 @@ def main(
         fully_shard(teacher)
     before = snapshot(teacher)
     torch.manual_seed(int(os.environ.get("RANK", 0)))  # the processes draw other numbers
-    module = DistillationModule(student, teacher, OBJECTIVES[objective], optimizer=optimizer, learning_rate=0.05)
+    data = loader(STEPS * batch * accumulate * processes, batch_size=batch)
+    settings = {"optimizer": optimizer, "learning_rate": 0.05, "train_loader": data}
+    module = DistillationModule(student, teacher, OBJECTIVES[objective], **settings)
     losses, traffic = Losses(), Traffic()
     trainer = quiet_trainer(
         devices=processes,
@@ -104,7 +106,7 @@ def main(
         callbacks=[losses, traffic],
         strategy=strategy(processes, sharded),
     )
-    trainer.fit(module, loader(STEPS * batch * accumulate * processes, batch_size=batch))
+    trainer.fit(module)
     found = {
         "losses": losses.values,
         "steps": trainer.global_step,

@@ -45,7 +45,7 @@ def together(signals: Any) -> Any:
         return signals
     tensors = list(_tensors(signals))
     rows = iter(_agreed_rows(tensors))
-    return _each(signals, lambda tensor: _Together.apply(tensor, next(rows)))
+    return _each(signals, lambda tensor: _Together.apply(tensor, next(rows)))  # type: ignore[no-untyped-call]
 
 
 class _Together(torch.autograd.Function):
@@ -92,7 +92,7 @@ def _on_cpu(world: Any) -> Any:
 
 def _tensors(signals: Any) -> list[Tensor]:
     found: list[Tensor] = []
-    _each(signals, lambda tensor: found.append(tensor) or tensor)
+    _each(signals, found.append)
     return found
 
 

@@ -69,7 +69,9 @@ class LiveTeacher:
             digest.update(f"{line}\n".encode())
         for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-            whole = tensor.full_tensor() if is_distributed(tensor) else tensor
+            whole: Any = tensor
+            if is_distributed(tensor):
+                whole = whole.full_tensor()
             digest.update(whole.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 

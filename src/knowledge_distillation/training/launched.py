@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 
 def launched() -> dict[str, int]:

@@ -21,6 +21,7 @@ from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
 from knowledge_distillation.training.batch_parts import part_of, samples_of
+from knowledge_distillation.training.bucket_order import settle_buckets
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline
@@ -275,7 +276,7 @@ class DistillationModule(StepModule):
     def configure_model(self) -> None:
         # DDP sends every buffer before every step; a memory of a million samples is a gigabyte
         memories = [f"objective.{name}" for name in self.objective.shared_memories]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, memories)
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, memories)  # type: ignore[no-untyped-call]
         mesh = self.device_mesh  # of Lightning's ModelParallelStrategy, which leaves the sharding to the module
         if mesh is None:
             return
@@ -310,6 +311,8 @@ class DistillationModule(StepModule):
     def on_fit_start(self) -> None:
         self.student_model.train()
         self._prepare_teacher()
+        if self.trainer.world_size > 2:
+            settle_buckets(self.trainer.strategy.model, self)
         if self.trainer.world_size > 1:
             for memory in self.objective.shared_memories.values():
                 distributed.broadcast(memory, src=0)

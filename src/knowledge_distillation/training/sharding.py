@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+import torch
+from torch import distributed, nn
 
-from knowledge_distillation.errors import ConfigError
-from knowledge_distillation.students.stacks import find_stack
 from knowledge_distillation.teachers.live import is_distributed
 
 
 def shard(model: nn.Module, mesh: Any) -> None:
-    """Shard a model in place by FSDP2: each of its repeated layers, where it has such, and the rest.
+    """Shard a model in place by FSDP2: each layer of its lists (`nn.ModuleList`), and the rest.
 
     Args:
-        model: its forward then needs all processes of the mesh.
+        model: taken as the first process has it; its forward then needs all processes of the mesh.
         mesh: one-dimensional `torch.distributed.DeviceMesh`.
     """
     from torch.distributed.fsdp import fully_shard  # a second of imports that one process does not need
 
-    try:
-        layers = [slot.module for slots in find_stack(model).layers for slot in slots]
-    except ConfigError:
-        layers = []
-    for layer in layers:
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            distributed.broadcast(tensor, src=0)
+    for layer in _layers(model):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
 
@@ -35,3 +34,9 @@ def is_sharded(model: nn.Module) -> bool:
 
     wrapped = any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
     return wrapped or any(map(is_distributed, model.parameters()))
+
+
+def _layers(model: nn.Module) -> Iterator[nn.Module]:
+    """The entries of the outermost lists."""
+    for child in model.children():
+        yield from child if isinstance(child, nn.ModuleList) else _layers(child)

@@ -34,14 +34,12 @@ def score_together(pipeline: InferencePipeline, model: nn.Module, loader: Any, n
     processes = trainer.world_size
     if processes == 1 or is_sharded(model):
         return score(pipeline, model, loader, name)
-    share = None
-    if isinstance(pipeline, PartwisePipeline):
-        share = shared(loader, trainer.global_rank, processes, view_seed(0, trainer.global_step))
-    if share is None:
+    share = shared(loader, trainer.global_rank, processes, view_seed(0, trainer.global_step))
+    if not isinstance(pipeline, PartwisePipeline) or share is None:
         value = score(pipeline, model, loader, name) if trainer.is_global_zero else 0.0
         return float(trainer.strategy.broadcast(value))
     for buffer in model.buffers():
         distributed.broadcast(buffer, src=0)
     parts: list[Any] = [None] * processes
-    distributed.all_gather_object(parts, pipeline.measure_part(model, share))  # type: ignore[union-attr]
-    return number_of(pipeline.combine(parts), name)  # type: ignore[union-attr]
+    distributed.all_gather_object(parts, pipeline.measure_part(model, share))
+    return number_of(pipeline.combine(parts), name)
