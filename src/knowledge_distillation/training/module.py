@@ -379,7 +379,7 @@ class _BetweenHooks(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if isinstance(pl_module, DistillationModule):
-            pl_module.finish_batch()  # before a checkpoint is written
+            pl_module.finish_batch()  # before checkpoints, whose callbacks come last
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(pl_module, DistillationModule):
