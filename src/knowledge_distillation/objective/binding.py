@@ -25,6 +25,7 @@ from knowledge_distillation.losses import (
     catalogue,
 )
 from knowledge_distillation.losses.facts import Facts
+from knowledge_distillation.objective.gathering import together
 from knowledge_distillation.objective.parts import PARTS
 from knowledge_distillation.objective.schedules import Schedule
 from knowledge_distillation.objective.share import Share
@@ -117,18 +118,24 @@ class BoundTerm:
             self._check_takes(taught)
         if self.takes_taught_labels:
             student, taught = replace(student, labels=taught), None
+        keywords = self._keywords(student, teacher)
+        if self.term.gather:
+            said, taught, keywords = together((said, taught, keywords))
         if self.projector is not None:
             said, taught = _projected(self.projector, said, taught)
+        return self._one_number(said, taught, keywords)
+
+    def _keywords(self, student: Signals, teacher: Signals | None) -> dict[str, Any]:
+        """What the loss gets beside the two signals."""
         masked = self.takes_mask and student.mask is not None
         if not masked and not self.needs and not self.takes:
-            return self._one_number(said, taught, {})
+            return {}
         keywords = {need: _needed(need, student, self.name) for need in self.needs}
         if masked:  # where the loss counts whole responses, the mask of the signals is that of their tokens
             keywords["token_mask" if "token_mask" in self.takes else "mask"] = student.mask
         if "teacher_mask" in self.takes and teacher is not None and teacher.mask is not None:
             keywords["teacher_mask"] = teacher.mask
-        keywords |= {name: student.extras[name] for name in self.takes if name in student.extras}
-        return self._one_number(said, taught, keywords)
+        return keywords | {name: student.extras[name] for name in self.takes if name in student.extras}
 
     def _one_number(self, said: Any, taught: Any, keywords: Mapping[str, Any]) -> Tensor:
         try:

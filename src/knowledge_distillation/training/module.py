@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair, check_normalised
 from knowledge_distillation.capture.reader import Reader
@@ -19,22 +20,18 @@ from knowledge_distillation.objective.share import Share
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
+from knowledge_distillation.training import planning
 from knowledge_distillation.training.batch_parts import part_of, samples_of
+from knowledge_distillation.training.bucket_order import settle_buckets
 from knowledge_distillation.training.durable_files import check_finite
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
-from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
-from knowledge_distillation.training.planning import (
-    check_apart,
-    check_names,
-    check_norm,
-    check_same_plan,
-    check_warm_up,
-    planned_steps,
-)
+from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline
 from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
+from knowledge_distillation.training.sharding import shard
+from knowledge_distillation.training.shared_scoring import score_together
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
 from knowledge_distillation.training.step_module import StepModule
 
@@ -87,7 +84,7 @@ class DistillationModule(StepModule):
         speed: str | Mapping[str, Any] | Settings = "off",
         nonfinite: str = "stop",
     ) -> None:
-        super().__init__(gradient_norm=check_norm(gradient_norm), nonfinite=nonfinite)
+        super().__init__(gradient_norm=planning.check_norm(gradient_norm), nonfinite=nonfinite)
         if not isinstance(student, nn.Module):
             raise ConfigError(f"student must be an nn.Module, got {type(student).__name__}.")
         if teacher is student:
@@ -103,7 +100,7 @@ class DistillationModule(StepModule):
         check_optimizer(optimizer)
         check_schedule(schedule)
         self.optimizer, self.schedule = optimizer, schedule
-        self.warm_up_epochs = check_warm_up(warm_up_epochs)
+        self.warm_up_epochs = planning.check_warm_up(warm_up_epochs)
         student_adapter, teacher_adapter = adapter_pair(adapter)
         self._teacher: Teacher | None = None
         if teacher is not None:
@@ -113,10 +110,10 @@ class DistillationModule(StepModule):
                 "The objective has teacher terms but there is no teacher. Pass one, or use objective='labels'."
             )
         if self._teacher is not None:
-            check_apart(student, self._teacher)
+            planning.check_apart(student, self._teacher)
         self.train_loader = loader_for(self._teacher, train_loader)
         self.val_loaders = dict(val_loaders or {})
-        check_names(self.val_loaders)
+        planning.check_names(self.val_loaders)
         self.pipeline = AccuracyPipeline(student_adapter) if pipeline is None else pipeline
         check_pipeline(self.pipeline)
         self._speed = SpeedUp(check_speed(speed), student, self._teacher)
@@ -250,11 +247,7 @@ class DistillationModule(StepModule):
         self.log_dict({**values, "val_final_loss": total}, on_step=False, on_epoch=True, sync_dist=True, prog_bar=True)
 
     def _score_whole(self, whole: WholeLoader) -> None:
-        value = 0.0
-        if self.trainer.is_global_zero:
-            value = score(self.pipeline, self.finished_student, whole.loader, whole.name)
-        if self.trainer.world_size > 1:
-            value = self.trainer.strategy.broadcast(value)
+        value = score_together(self.pipeline, self.finished_student, whole.loader, whole.name, self.trainer)
         self.scores[whole.name] = value
         self.log(whole.name, value, prog_bar=True, batch_size=1, add_dataloader_idx=False)
 
@@ -272,7 +265,7 @@ class DistillationModule(StepModule):
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(self.optimizer, parameters, learning_rate=self.learning_rate)
         if self.schedule not in PER_EPOCH or self._has_schedules:
-            self._planned_steps = planned_steps(self.trainer)
+            self._planned_steps = planning.planned_steps(self.trainer)
         schedule = make_schedule(
             self.schedule,
             optimizer,
@@ -281,6 +274,17 @@ class DistillationModule(StepModule):
             warm_up_epochs=self.warm_up_epochs,
         )
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
+
+    def configure_model(self) -> None:
+        # DDP sends every buffer before every step; a memory of a million samples is a gigabyte
+        memories = [f"objective.{name}" for name in self.objective.shared_memories]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, memories)  # type: ignore[no-untyped-call]
+        mesh = self.device_mesh  # of Lightning's ModelParallelStrategy, which leaves the sharding to the module
+        if mesh is None:
+            return
+        for part in (self.student_model, self.objective):
+            if any(True for _ in part.parameters()):
+                shard(part, mesh["data_parallel"])
 
     def configure_callbacks(self) -> list[Callback]:
         return [_BetweenHooks()]
@@ -309,6 +313,11 @@ class DistillationModule(StepModule):
     def on_fit_start(self) -> None:
         self.student_model.train()
         self._prepare_teacher()
+        if self.trainer.world_size > 2:
+            settle_buckets(self.trainer.strategy.model, self)
+        if self.trainer.world_size > 1:
+            for memory in self.objective.shared_memories.values():
+                distributed.broadcast(memory, src=0)
 
     def on_validation_start(self) -> None:
         super().on_validation_start()
@@ -347,7 +356,7 @@ class DistillationModule(StepModule):
         super().on_load_checkpoint(checkpoint)
         self._speed.load(checkpoint, self.trainer.strategy.root_device)
         if self.schedule == "one_cycle":
-            check_same_plan(checkpoint, planned_steps(self.trainer))
+            planning.check_same_plan(checkpoint, planning.planned_steps(self.trainer))
         if self._follower is not None:
             if "teacher" not in checkpoint:
                 raise CheckpointError(
@@ -373,7 +382,7 @@ class _BetweenHooks(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if isinstance(pl_module, DistillationModule):
-            pl_module.finish_batch()  # before a checkpoint is written
+            pl_module.finish_batch()  # before checkpoints, whose callbacks come last
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(pl_module, DistillationModule):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ class NonFiniteGuard:
             )
         self.policy = policy
         self.in_a_row = 0
-        self._found: dict[Any, Tensor] = {}
+        self._found: dict[Any, tuple[Tensor, Tensor]] = {}
         self._buffers: list[tuple[dict[str, Any], str, Tensor]] = []
 
     def looks(self, device: torch.device) -> bool:
@@ -59,42 +60,51 @@ class NonFiniteGuard:
                 if buffer is not None and bool(torch.isfinite(buffer).all())
             ]
 
-    def fault(
-        self, loss: Tensor | None, gradients: Iterable[Tensor], groups: Iterable[Mapping[str, Any]] = ()
-    ) -> str | None:
-        """What of a step is not finite, in words; None where all is.
+    def fault(self, loss: Tensor | None, gradients: Iterable[Tensor], groups: Iterable[Mapping[str, Any]]) -> str:
+        """What of a step is not finite, in words; "" where all is.
 
         Args:
             loss: a detached scalar.
             gradients: of all parameters.
             groups: the optimiser's parameter groups, whose learning rates are looked at.
         """
-        if loss is not None and not bool(torch.isfinite(loss)):
-            return f"the loss is {float(loss)}"
-        if not self._all_finite(gradients):
+        if loss is not None and not math.isfinite(value := loss.item()):
+            return f"the loss is {value}"
+        if not self._are_finite(gradients):
             return "a gradient is not finite"
         rates = [group["lr"] for group in groups if isinstance(group.get("lr"), float)]
-        if not all(map(math.isfinite, rates)):
-            return f"the learning rate is {rates}"
-        floating = (registry[name] for registry, name, kept in self._buffers if kept.is_floating_point())
-        return None if self._all_finite(floating) else "a buffer of the model is not finite"
+        return "" if all(map(math.isfinite, rates)) else f"the learning rate is {rates}"
 
-    def _all_finite(self, tensors: Iterable[Tensor]) -> bool:
-        groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    def _are_finite(self, tensors: Iterable[Tensor]) -> bool:
+        groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
         for tensor in tensors:
             dense = tensor.coalesce().values() if tensor.is_sparse else tensor
-            groups.setdefault((dense.device, dense.dtype), []).append(dense)
-        for (device, _), group in groups.items():
-            found = self._found.setdefault(device, torch.zeros((), device=device)).zero_()
-            one = torch.ones((), device=device)
-            torch._amp_foreach_non_finite_check_and_unscale_(group, found, one)  # the check of GradScaler
-            if bool(found):
-                return False
-        return True
+            groups[dense.device, dense.dtype].append(dense)
+        return all(self._all_finite(group) for group in groups.values())
 
-    def passed(self) -> None:
-        """A step was finite."""
+    def _all_finite(self, tensors: Sequence[Tensor]) -> bool:
+        device = tensors[0].device
+        if device not in self._found:
+            self._found[device] = torch.zeros((), device=device), torch.ones((), device=device)
+        found, one = self._found[device]
+        found.zero_()
+        torch._amp_foreach_non_finite_check_and_unscale_(list(tensors), found, one)  # the check of GradScaler
+        return not bool(found)
+
+    def _statistics(self) -> Iterator[Tensor]:
+        """The floating-point buffers, as they are now."""
+        return (registry[name] for registry, name, kept in self._buffers if kept.is_floating_point())
+
+    def passed(self, step: int) -> None:
+        """A step was finite. Statistics that overflowed all the same, since none of it shows in the loss, are put back.
+
+        Args:
+            step: its number.
+        """
         self.in_a_row = 0
+        if not self._are_finite(self._statistics()):
+            logger.warning("step %d: a buffer of the model is not finite; all are put back", step)
+            self._put_back()
         for registry, name, kept in self._buffers:
             kept.copy_(registry[name])
 
@@ -122,6 +132,9 @@ class NonFiniteGuard:
                 f"more would train on nothing. {advice}"
             )
         logger.warning("step %d: %s; it is left out (nonfinite=%r)", step, shown, self.policy)
+        self._put_back()
+
+    def _put_back(self) -> None:
         with torch.no_grad():
             for registry, name, kept in self._buffers:
                 registry[name].copy_(kept)

@@ -32,6 +32,7 @@ TERM: Mapping[str, Argument] = {
     ),
     "views": Argument((None,), (5, "al", [], {}, True, "")),
     "changes": Argument((None, {}), (5, "x", [1], {"no": "linear"}, {"temperature": 5}, {5: 5}, True)),
+    "gather": Argument((False, True), (5, "no", None, [], 1)),
     "reduction": Argument(("mean", "sum"), (5, "mena", None, True, [], "")),
     "temprature": Argument((), (1, None)),
 }  # fmt: skip

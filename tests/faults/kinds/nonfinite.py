@@ -152,7 +152,8 @@ POINTS: Mapping[str, Point] = {
     ),
     "one gradient": Point(lambda: {"callbacks": [with_hook(lambda module: module.student_model.hidden.bias)]}),
     "batch statistics": Point(
-        lambda: {"callbacks": [At(lambda module: spoil(module.student_model.norm.running_var, INFINITY))]}
+        lambda: {"callbacks": [At(lambda module: spoil(module.student_model.norm.running_var, INFINITY))]},
+        is_left_out=False,
     ),
     "labels": Point(lambda: {"train_loader": data(targets=True), "objective": Term(OfTargets("smooth_l1"))}),
     "learning rate": Point(lambda: {"schedule": rates}),
