@@ -157,7 +157,9 @@ POINTS: Mapping[str, Point] = {
     ),
     "labels": Point(lambda: {"train_loader": data(targets=True), "objective": Term(OfTargets("smooth_l1"))}),
     "learning rate": Point(lambda: {"schedule": rates}),
-    "half precision": Point(lambda: {"train_loader": data(inputs=3e38), "precision": "bf16-mixed"}),
+    "half precision": Point(
+        lambda: {"student": Spoilt("logits", lambda logits: logits * 3e38), "precision": "bf16-mixed"}
+    ),
     "a learned part of the objective": Point(lambda: {"train_loader": data(inputs=INFINITY), "objective": balanced()}),
     "a monitor": Point(lambda: {"objective": MONITOR}, POLICIES, is_left_out=False),
 }
