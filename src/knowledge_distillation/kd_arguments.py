@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.capture.adapters import GIVEN_PROB
 from knowledge_distillation.errors import ConfigError, ModelContractError, nearest
 from knowledge_distillation.losses import Cosine, KDFromLogProbs, LogitMSE
+from knowledge_distillation.losses.accepted import is_finite_number
 from knowledge_distillation.losses.inputs import check_same_shape
 from knowledge_distillation.objective import Objective, Term
 from knowledge_distillation.training.plan import check_makes

@@ -19,7 +19,6 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
-from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.kd_arguments import (
@@ -34,6 +33,7 @@ from knowledge_distillation.kd_arguments import (
     original_objective,
     precision_of,
 )
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers import LiveTeacher
 from knowledge_distillation.training.durable_files import read_checkpoint

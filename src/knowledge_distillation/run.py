@@ -15,7 +15,6 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_model
 from torch import nn
 
-from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import ConfigError
@@ -23,6 +22,7 @@ from knowledge_distillation.evaluation.arms import CONTROL
 from knowledge_distillation.evaluation.comparison import Comparison
 from knowledge_distillation.evaluation.result import Evaluation
 from knowledge_distillation.export import Exported
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.reporting import write_report
 from knowledge_distillation.run_comparison import Finished, compare_run
 from knowledge_distillation.run_evaluation import evaluate_run

@@ -9,8 +9,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.errors import CheckpointError, ConfigError
+from knowledge_distillation.losses.accepted import is_finite_number
 from knowledge_distillation.teachers import LiveTeacher, Teacher
 from knowledge_distillation.training.loaders import loader_length
 

@@ -14,9 +14,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 
-from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.errors import CacheError, ConfigError
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers.cache.continuing import check_same_data, checksums, data_fingerprint, views_done
 from knowledge_distillation.teachers.cache.encodings import Encoding, described, encoding_from
