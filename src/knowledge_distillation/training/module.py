@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -27,6 +27,12 @@ from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
 from knowledge_distillation.training.step_module import StepModule
+from knowledge_distillation.training.student_weights import own_weights, read_student_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from typing_extensions import Self
 
 
 class DistillationModule(StepModule):
@@ -132,6 +138,31 @@ class DistillationModule(StepModule):
     def finished_student(self) -> nn.Module:
         """What is scored and shipped: the student, or with the parts that a loss such as `SimKD` leaves in it."""
         return self.objective.finished(self.student_model)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: Any = "cpu", **arguments: Any
+    ) -> Self:
+        """Build the module from `arguments` and load the student's weights from a checkpoint.
+
+        Checkpoints of the original toolkit load as well; the teacher and the hyperparameters inside them are left
+        out. Only tensors and plain data are read, nothing in the file is run.
+
+        Args:
+            checkpoint_path: a .ckpt file.
+            map_location: as in `torch.load`.
+            arguments: the constructor's, dummies included.
+
+        Raises:
+            CheckpointError: if the file is missing, unreadable, or does not fit the student.
+        """
+        state = read_student_weights(checkpoint_path, map_location)
+        module = cls(**arguments)
+        try:
+            module.student_model.load_state_dict(state)
+        except RuntimeError as error:
+            raise CheckpointError(f"The checkpoint {checkpoint_path} does not fit this student: {error}") from error
+        return module
 
     # -- signals ---------------------------------------------------------------------------------------------------
 
@@ -339,12 +370,3 @@ class _LetGo(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(pl_module, DistillationModule):
             pl_module.let_go()
-
-
-def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The student's and the objective's entries of a state dict.
-
-    The original toolkit's checkpoints also hold the whole teacher ("teacher_model.") and hyperparameters as
-    buffers; both are left out.
-    """
-    return {name: tensor for name, tensor in state.items() if name.startswith(("student_model.", "objective."))}

@@ -21,6 +21,8 @@ from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import ConfigError, MissingExtraError
 
 UNLABELLED = -100
+LARGEST_IDX = 2**30
+"""Bytes of an IDX file, unpacked."""
 FASHION_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
 GARMENTS = (
     "T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -144,7 +146,8 @@ def _read_idx(place: Path, name: str, dimensions: int) -> np.ndarray[Any, np.dty
     if path is None:
         raise ConfigError(f"{place / name} is missing, plain or .gz.")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(LARGEST_IDX + 1)  # a small .gz can unpack to more than the memory
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read: {error}. If it is damaged, download it again.") from error
     start = 4 + 4 * dimensions
