@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BEGINS = (
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "pty.spawn", "subprocess.Popen",
-    "socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "_thread.start_new_thread", "urllib.Request",
+    "socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "_thread.start_new_thread",
+    "urllib.Request",
 )  # fmt: skip
 PROGRAM = f"""
 import importlib, json, pkgutil, sys, threading

@@ -20,7 +20,7 @@ ADDRESSES = ("MLFLOW_TRACKING_URI", "WANDB_BASE_URL", "COMET_URL_OVERRIDE")
 """Variables with an address, which may hold a password."""
 SHORTEST = 6
 """Characters below which a value is no key, and stands in other words as well."""
-HIDDEN = "<key>"
+HIDDEN = "***"
 _given: set[str] = set()
 
 
@@ -40,7 +40,7 @@ def known_keys() -> Iterator[str]:
 
 
 def without_keys(text: str) -> str:
-    """The text with "<key>" in place of every known key."""
+    """The text with "***" in place of every known key."""
     for key in known_keys():
         text = text.replace(key, HIDDEN)
     return text

@@ -15,7 +15,7 @@ def inject(number: int, folder: Path) -> None:
 
 KIND = Kind(
     title="a recipe of a stranger with tags, aliases, bombs, or names of code",
-    survives="`kd train` ends with exit code 1 or 2 and one message; no code is run, nothing imported, no process begun",
+    survives="`kd train` ends with exit code 1 or 2 and a message; no code is run, nothing imported, no process begun",
     inject=inject,
     all=len(on_recipes.ATTACKS),
     sample=4,
