@@ -8,6 +8,7 @@ and only what torch itself writes for a plain model passes.
 from __future__ import annotations
 
 import ast
+import io
 import json
 import os
 import re
@@ -61,9 +62,9 @@ def open_program(file: Path) -> nn.Module:
         ExportError: if the file is no program, or holds anything besides tensor operators and tensors.
     """
     try:
-        check_program(file)
+        checked = checked_program(file)
         with quiet(), _weights_only():
-            return torch.export.load(file).module()
+            return torch.export.load(checked).module()
     except Exception as error:  # the reader fails in as many ways as a file can be wrong
         raise ExportError(
             f"{file} must be a program of tensor operators, as torch.export writes it, and is not "
@@ -71,9 +72,17 @@ def open_program(file: Path) -> nn.Module:
         ) from error
 
 
-def check_program(file: Path) -> None:
-    """Raise ValueError, or what reading raises, unless a .pt2 file holds tensors and tensor operators alone."""
-    with zipfile.ZipFile(file) as archive:
+def checked_program(file: Path) -> io.BytesIO:
+    """A .pt2 file that holds tensors and tensor operators alone.
+
+    Returns:
+        Its parts in an archive made anew, so that torch's reader cannot see others than were looked at.
+
+    Raises:
+        ValueError, or what reading raises, if it holds anything else.
+    """
+    made = io.BytesIO()
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(made, "w") as anew:
         parts = archive.infolist()
         if sum(part.file_size for part in parts) > file.stat().st_size:
             raise ValueError("it unpacks to more than its size")
@@ -81,8 +90,12 @@ def check_program(file: Path) -> None:
             if not PARTS.fullmatch(part.filename):
                 raise ValueError(f"it holds {part.filename!r}")
         for part in parts:
+            content = archive.read(part)
             if part.filename.endswith(".json"):
-                _check(json.loads(archive.read(part)), "")
+                _check(json.loads(content), "")
+            anew.writestr(part.filename, content)
+    made.seek(0)
+    return made
 
 
 def _check(value: Any, key: str) -> None:

@@ -50,7 +50,7 @@ def yaml_of(text: str) -> Any:
         ValueError: if it is anything else; a ConfigError where the text is YAML and not what we take.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  # nosec B506: a SafeLoader
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader  # noqa: S506  # nosec B506
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
     except RecursionError:
