@@ -96,7 +96,8 @@ def _torchvision(model: str, classes: int | None, channels: int | None, settings
 
 def _transformers(model: str, classes: int | None, channels: int | None, settings: dict[str, Any]) -> nn.Module:
     transformers = _library("transformers", "text")
-    kind: Any = getattr(transformers, model, None)
+    # a module of Transformers would be imported by its mere name; classes alone begin with a capital letter
+    kind: Any = getattr(transformers, model, None) if model[:1].isupper() else None
     base = transformers.PreTrainedModel
     if not (isinstance(kind, type) and issubclass(kind, base) and getattr(kind, "config_class", None)):
         known = [name for name in dir(transformers) if name.endswith(("Model", "LM", "Classification", "CTC"))]
