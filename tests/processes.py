@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -65,8 +66,9 @@ class Child:
         return self._process.is_alive()
 
     def send(self, number: int) -> None:
-        """Send it a signal; nothing happens to the processes that it started."""
-        os.kill(self.pid, number)
+        """Send it a signal, if it still runs; nothing happens to the processes that it started."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def wait_for(self, text: str, timeout: float = SECONDS) -> None:
         """Until it has printed the text."""

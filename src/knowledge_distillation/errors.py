@@ -30,6 +30,10 @@ class NonFiniteError(DistillationError, FloatingPointError):
     """NaN or infinity where a finite number must stand."""
 
 
+class MemoryExceeded(DistillationError, RuntimeError):
+    """Memory ran out, and smaller parts of a batch are no help."""
+
+
 class CheckpointError(DistillationError):
     """A checkpoint is missing, damaged, or belongs to another model."""
 

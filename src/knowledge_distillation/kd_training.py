@@ -6,6 +6,8 @@ differently from the original, on purpose, is listed in the documentation under 
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +19,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
+from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.kd_arguments import (
     built,
@@ -45,6 +48,9 @@ from knowledge_distillation.training.tracking import comet_from_file, log_hyperp
 from knowledge_distillation.training.trainer import checkpoint_callback, durable, trainer_with
 
 __all__ = ["KnowledgeDistillModel", "KnowledgeDistillationTraining", "ScorePrinter", "read_student_weights"]
+logger = logging.getLogger(__name__)
+LARGEST_COPY = 4 << 30
+"""Bytes of models that are copied for the doctor's look before a training."""
 KD_LOSS_ALONE: Mapping[str, float] = MappingProxyType({"kd_loss": 1})
 
 
@@ -279,12 +285,43 @@ class KnowledgeDistillationTraining:
         log_hyperparameters(loggers, hyperparameters)
 
     def start_kd_training(self) -> None:
-        """Run the whole training."""
+        """Run the whole training, after the doctor's quick look at it, whose findings go to the log."""
         if not self.resume_from_checkpoint and self.trainer.is_global_zero:
             set_last_aside(Path("checkpoints"))
+            self._look()
         if self.resume_from_checkpoint:
             check_checkpoint(self.resume_from_checkpoint, self.pytorch_lightning_module)
         fit(self.trainer, self.pytorch_lightning_module, None, self.resume_from_checkpoint)
+
+    def _look(self) -> None:
+        """On copies: models that count or remember their calls see those of the training alone, as they always did."""
+        module, trainer = self.pytorch_lightning_module, self.trainer
+        models = (module.teacher_model, module.student_model)
+        size = sum(p.numel() * p.element_size() for model in models if model is not None for p in model.parameters())
+        if size > LARGEST_COPY:
+            logger.info("The doctor did not look at this training: copies of its models take %d bytes.", size)
+            return
+        try:
+            teacher, student = copy.deepcopy(models)
+        except Exception as error:  # any object of the user's may fail here in its own way
+            logger.info("The doctor did not look at this training: the models cannot be copied: %s", error)
+            return
+        preflight(
+            teacher,
+            student,
+            module.train_loader,
+            module.val_loaders,
+            objective=module.objective,
+            pipeline=module.pipeline,
+            adapter="original",
+            temperature=module.temperature,
+            optimizer=module.optimizer,
+            learning_rate=module.learning_rate,
+            schedule=module.schedule,
+            max_epochs=trainer.max_epochs,
+            warm_up_epochs=module.warm_up_epochs,
+            trainer={"precision": trainer.precision, "accumulate_grad_batches": trainer.accumulate_grad_batches},
+        )
 
     def get_student_model(self) -> nn.Module:
         """The very student that was passed in, trained in place."""

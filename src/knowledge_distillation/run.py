@@ -29,6 +29,7 @@ from knowledge_distillation.run_export import export_run
 from knowledge_distillation.teachers import Teacher
 from knowledge_distillation.training.bare import scored_at_end
 from knowledge_distillation.training.continuing import KEY
+from knowledge_distillation.training.durable_files import whole
 from knowledge_distillation.training.fitting import check_checkpoint, fit
 from knowledge_distillation.training.loaders import loader_for, loader_length
 from knowledge_distillation.training.metrics_file import MetricsFile
@@ -38,6 +39,7 @@ from knowledge_distillation.training.pipelines import InferencePipeline
 from knowledge_distillation.training.plan import TrainingPlan, drawn, weights_mark
 from knowledge_distillation.training.planning import check_arguments
 from knowledge_distillation.training.run_directory import (
+    RECIPE,
     checkpoint_to_resume,
     environment_facts,
     open_directory,
@@ -265,12 +267,12 @@ def distill(
         nonfinite=nonfinite,
     )
     module = plan.module()
-    plan = plan.kept()
+    given, plan = plan.trainer, plan.kept()
     run_directory = open_directory(directory, resume)
     with RunLock(run_directory):
         if doctor and resume is None:
             _look(plan, module.student_model, run_directory)
-        return _train(plan, module, run_directory, resume, track=track, checkpoint_every=checkpoint_every)
+        return _train(plan, module, run_directory, resume, given, track=track, checkpoint_every=checkpoint_every)
 
 
 @rank_zero_only
@@ -289,12 +291,15 @@ def _train(
     module: DistillationModule,
     run_directory: Path,
     resume: str | Path | None,
+    overrides: Mapping[str, Any],
     *,
     track: Sequence[str],
     checkpoint_every: int | None,
 ) -> Run:
     checkpoint = checkpoint_to_resume(run_directory, resume)
-    rows = check_checkpoint(checkpoint, module).get(KEY, {}).get("rows") if checkpoint else None
+    rows = 0 if resume else None
+    if checkpoint:
+        rows = check_checkpoint(checkpoint, module).get(KEY, {}).get("rows")
     seed_everything(plan.seed, workers=True, verbose=False)
     loggers = [MetricsFile(run_directory, rows), *trackers(track, run_directory, run_directory.name)]
     engine = make_trainer(
@@ -304,12 +309,12 @@ def _train(
         metric=next(iter(module.val_loaders), None),
         pipeline=module.pipeline,
         steps_per_epoch=loader_length(plan.train_loader),
-        overrides=plan.trainer,
+        overrides=overrides,
         checkpoint_every=checkpoint_every,
     )
     if engine.is_global_zero:
-        written = yaml.safe_dump(_settings(plan, module), sort_keys=False)
-        (run_directory / "recipe.yaml").write_text(written, encoding="utf-8")
+        with whole(run_directory / RECIPE) as file:
+            file.write_text(yaml.safe_dump(_settings(plan, module), sort_keys=False), encoding="utf-8")
     started = time.monotonic()
     with shown_to_ranks(run_directory):
         fit(engine, module, loader_for(module.teacher, plan.train_loader), checkpoint)
@@ -321,7 +326,8 @@ def _train(
         weights=weights_mark(module.finished_student),
     )
     if engine.is_global_zero:
-        save_model(module.finished_student, str(run_directory / "student.safetensors"))
+        with whole(run_directory / "student.safetensors") as file:
+            save_model(module.finished_student, str(file))
         environment = {
             **environment_facts(),
             "seed": plan.seed,
@@ -331,7 +337,8 @@ def _train(
             "speed": asdict(module.speed.chosen),
             "interrupted": engine.interrupted,
         }
-        (run_directory / "environment.json").write_text(json.dumps(environment, indent=2), encoding="utf-8")
+        with whole(run_directory / "environment.json") as file:
+            file.write_text(json.dumps(environment, indent=2), encoding="utf-8")
     return Run(
         student=module.finished_student,
         scores=dict(module.scores),

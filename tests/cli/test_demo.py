@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +15,14 @@ from safetensors.torch import load_file
 from scipy import stats
 
 from knowledge_distillation.domains.vision import digits, digits_cnn, image_mlp
-
-SOURCE = Path(__file__).parents[2] / "src"
+from tests.processes import run
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:
     """What `kd demo --quick --json` printed to both streams, and where it wrote."""
     home = tmp_path_factory.mktemp("demo") / "out"
-    start = "import sys; from knowledge_distillation.cli import main; sys.exit(main())"
-    done = subprocess.run(
-        [sys.executable, "-c", start, "demo", "--quick", "--json", "--directory", str(home)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
-    )
+    done = run("kd", "demo", "--quick", "--json", "--directory", home)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr, home
 

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from knowledge_distillation.doctor import effort, preflight
+from tests.contract.toy import Student, Teacher
+from tests.contract.toy import train as toy_train
 from tests.doctor.test_undisturbed import loader, network
 
 
@@ -50,3 +52,17 @@ def test_a_very_large_model_is_not_asked_on_a_cpu(monkeypatch: pytest.MonkeyPatc
     diagnosis = preflight(network(16), network(), loader(), {"test": loader()})
     assert "of this size are asked on a CPU in the full form only" in diagnosis.skipped["teacher_skill"]
     assert "student_size" in diagnosis.checks
+
+
+def test_the_originals_front_door_asks_the_doctor_too_and_the_models_do_not_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise those who come from the original, whose demo had a silent fault, are the only ones not warned."""
+    monkeypatch.chdir(tmp_path)
+    student, teacher = Student(), Teacher()
+    batches = toy_train(student_model=student, teacher_model=teacher).trainer.global_step
+    assert "(shuffling): The train loader does not shuffle" in caplog.text
+    assert len(student.calls) == len(teacher.calls) == batches
+    caplog.clear()
+    toy_train(resume_from_checkpoint="checkpoints/last.ckpt", max_epoch=2)
+    assert "shuffling" not in caplog.text

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.processes import run
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -27,6 +26,5 @@ def test_the_readmes_python_runs_from_top_to_bottom(tmp_path: Path) -> None:
     assert BLOCKS
     script = tmp_path / "readme.py"
     script.write_text("\n".join(BLOCKS), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    done = run(script, directory=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from knowledge_distillation.recipes.reading import read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
 from knowledge_distillation.recipes.running import own_names, run_recipe
 from knowledge_distillation.recipes.sweeping import Sweep, sweep_recipe
+from tests.processes import run
 from tests.recipes.test_running import MODULE, recipe
 from tests.training.toys import QUIET
 
@@ -122,8 +121,8 @@ def test_a_sweep_that_was_stopped_and_killed_goes_on_as_if_nothing_had_been(
         sweep_recipe(plain, OVER, trials=4, directory="killed", own=own)
     assert not Path("killed/trials/002/checkpoints/last.ckpt").exists()
     monkeypatch.setenv("END", "kill")
-    died = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=False)
-    assert died.returncode == 9, died.stderr.decode()[-500:]
+    died = run(PROGRAM)
+    assert died.returncode == 9, died.stderr[-500:]
     assert Path("killed/trials/002/checkpoints/last.ckpt").exists()
     assert len(json.loads(Path("killed/sweep.json").read_text())["trials"]) == 2
     monkeypatch.setenv("END", "")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Callback
 from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader
@@ -305,3 +306,18 @@ def test_lightnings_ways_to_train_less_work(argument: dict[str, Any], steps: int
     """Otherwise the first thing that one tries with a new model ends in a traceback."""
     settings = {"train_loader": loader(), "trainer": argument}
     assert train(tmp_path / "run", **settings).module.trainer.global_step == steps
+
+
+def test_the_users_own_callback_is_the_one_that_is_called(tmp_path: Path) -> None:
+    """Otherwise what it noted is in a copy that nobody can reach."""
+
+    class Notes(Callback):
+        def __init__(self) -> None:
+            self.batches = 0
+
+        def on_train_batch_end(self, *given: Any) -> None:
+            self.batches += 1
+
+    notes = Notes()
+    train(tmp_path / "run", trainer={"callbacks": [notes]})
+    assert notes.batches == 6

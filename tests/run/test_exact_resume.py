@@ -9,31 +9,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, WeightedRandomSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, WeightedRandomSampler
 
 import knowledge_distillation as kd
 from knowledge_distillation.errors import CheckpointError, Terminated
+from tests.run.stopping import Jittered, StopsAt, jittered
 from tests.run.test_distill import Noisy, train
 from tests.training.toys import points, seeded
-
-
-class Jittered(Dataset[Any]):
-    """Samples that draw from all three generators."""
-
-    def __init__(self) -> None:
-        self.inputs, self.labels = points(24).tensors
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        noise = torch.rand(1) + random.random() + np.random.rand()
-        return (self.inputs[index] + 0.1 * noise).float(), self.labels[index]
 
 
 class Slices(Jittered):
@@ -48,18 +34,6 @@ class Streamed(IterableDataset[Any]):
         return iter(points(24))
 
 
-class StopsAt(Callback):
-    """Sends a signal to this process when so many batches were begun."""
-
-    def __init__(self, batch: int, number: int = signal.SIGTERM) -> None:
-        self.left, self.number = batch, number
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), self.number)
-
-
 class Scores:
     """A pipeline that draws random numbers, and may be interrupted at one of its calls."""
 
@@ -72,10 +46,6 @@ class Scores:
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGINT)
         return {"inference_result": float(sum(p.double().sum() for p in model.parameters())) + random.random()}
-
-
-def jittered(workers: int = 0, **settings: Any) -> DataLoader[Any]:
-    return DataLoader(Jittered(), batch_size=4, num_workers=workers, **{"shuffle": True, **settings})
 
 
 CASES: dict[str, dict[str, Any]] = {

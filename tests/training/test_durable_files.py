@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +12,7 @@ import torch
 
 from knowledge_distillation.errors import CheckpointError, NonFiniteError
 from knowledge_distillation.training.durable_files import check_finite, read_checkpoint, write_checkpoint
-
-SAVES = """
-import sys, torch
-from pathlib import Path
-from knowledge_distillation.training.durable_files import write_checkpoint
-path, number = Path(sys.argv[1]), 0
-while True:
-    number += 1
-    write_checkpoint({"number": number, "state_dict": {"w": torch.full((200_000,), float(number))}}, path)
-    print(number, flush=True)
-"""
+from tests.training.limits import files_of
 
 
 def content(value: float = 1.0) -> dict[str, Any]:
@@ -42,21 +27,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert torch.equal(torch.load(path, weights_only=True)["state_dict"]["w"], torch.full((2000,), 2.0))
     assert read_checkpoint(path).keys() == content().keys()
     assert [entry.name for entry in path.parent.iterdir()] == ["last.ckpt"]
-
-
-def test_a_process_killed_while_it_saves_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
-    """Otherwise the crash that the checkpoint was for destroys the checkpoint."""
-    path, draws = tmp_path / "last.ckpt", random.Random(0)
-    for _ in range(4):
-        with subprocess.Popen([sys.executable, "-c", SAVES, str(path)], stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            told = int(child.stdout.readline())
-            time.sleep(draws.random() * 0.05)
-            child.send_signal(signal.SIGKILL)
-            told = max([told, *map(int, child.stdout.read().split())])
-        found = read_checkpoint(path)
-        assert found["number"] in (told, told + 1)
-        assert bool((found["state_dict"]["w"] == found["number"]).all())
 
 
 @pytest.mark.parametrize("kind", ["flip", "cut", "swap"])
@@ -82,34 +52,15 @@ def test_every_damage_is_seen(kind: str, tmp_path: Path) -> None:
             read_checkpoint(path)
 
 
-def limited(size: int, action: Any) -> None:
-    """Run the action in a child that may write no file larger than so many bytes."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-            action()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
-
-
 @pytest.mark.parametrize("size", [0, 100, 4096, 9000])
 def test_a_full_disk_leaves_the_earlier_checkpoint_and_names_path_and_bytes(size: int, tmp_path: Path) -> None:
     """Otherwise the disk that fills up at night costs the run of a week."""
     path = tmp_path / "checkpoints" / "last.ckpt"
     write_checkpoint(content(1.0), path)
 
-    def fails() -> None:
-        with pytest.raises(
-            CheckpointError, match=rf"{path}.*File too large.*8,012 bytes.*earlier file there is as it was"
-        ):
-            write_checkpoint(content(2.0), path)
-
-    limited(size, fails)
+    message = rf"{path}.*File too large.*8,012 bytes.*earlier file there is as it was"
+    with files_of(size), pytest.raises(CheckpointError, match=message):
+        write_checkpoint(content(2.0), path)
     assert float(read_checkpoint(path)["state_dict"]["w"][0]) == 1.0
     assert [entry.name for entry in path.parent.iterdir()] == ["last.ckpt"]
 

@@ -25,6 +25,7 @@ from knowledge_distillation.losses import (
 from knowledge_distillation.losses.facts import Facts
 from knowledge_distillation.objective.parts import PARTS
 from knowledge_distillation.objective.schedules import Schedule
+from knowledge_distillation.objective.share import Share
 from knowledge_distillation.objective.term import ALL, OWN, SignalName, Term, Unbuilt, missing, named_loss
 from knowledge_distillation.signals import Signals
 
@@ -129,6 +130,18 @@ class BoundTerm:
         keywords |= {name: student.extras[name] for name in self.takes if name in student.extras}
         result = self.loss(said, taught, **keywords)
         return result
+
+    def share(self, student: Signals, share: Share) -> float:
+        """Of this term, how much a part of a batch counts: its mean is over samples, or over what the mask counts."""
+        by_items = student.mask is not None and (self.takes_mask or self.is_own) and "token_mask" not in self.takes
+        return share.items if by_items and share.items is not None else share.samples
+
+    @property
+    def undivided(self) -> str:
+        """Why parts of a batch do not add up to the whole for this term, or ""."""
+        facts = getattr(self.loss, "facts", None)
+        reason = facts.exceptions.get("micro_batches") if facts else None
+        return f"of term {self.name!r}, {reason}" if reason and not self.is_monitor else ""
 
     def _check_takes(self, taught: Any) -> None:
         if not isinstance(self.loss, Loss) or self.takes_taught_labels:

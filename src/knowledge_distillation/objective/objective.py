@@ -14,6 +14,7 @@ from knowledge_distillation.objective.balancing import balance_named
 from knowledge_distillation.objective.binding import BoundTerm, bind, each, missing_own
 from knowledge_distillation.objective.finished import finished
 from knowledge_distillation.objective.layers import in_place_of_roles
+from knowledge_distillation.objective.share import Share
 from knowledge_distillation.objective.term import ALL, SignalName, Term, term_from
 from knowledge_distillation.signals import Signals
 
@@ -142,10 +143,23 @@ class Objective(nn.Module):
                 student = finished(student, bound.loss, bound.student)
         return student
 
+    @property
+    def undivided(self) -> str:
+        """Why parts of a batch do not add up to the whole; "" where they do."""
+        if self.balance is not None:
+            return "the balance of the terms looks at the whole batch"
+        return next((bound.undivided for bound in self._bound if bound.undivided), "")
+
     # -- the sum -----------------------------------------------------------------------------------------------------
 
     def forward(
-        self, student: Signals, teacher: Signals | None, *, progress: float = 0.0, monitors: bool = True
+        self,
+        student: Signals,
+        teacher: Signals | None,
+        *,
+        progress: float = 0.0,
+        monitors: bool = True,
+        share: Share | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The total and every component.
 
@@ -154,6 +168,8 @@ class Objective(nn.Module):
             teacher: without graph; None when no term needs it.
             progress: from 0 at the start to 1 at the end of training, for schedules.
             monitors: whether to compute terms of weight 0 as well.
+            share: of a batch that is taken in parts, how much this part is; totals and components of all parts then
+                add up to those of the whole, unless `undivided` says why not.
 
         Returns:
             The weighted sum, a scalar; and each term's unweighted value by name, followed by the student's own
@@ -175,9 +191,12 @@ class Objective(nn.Module):
             if bound.is_monitor:
                 if monitors:
                     with torch.no_grad():
-                        components[bound.name] = bound.value(*seen[bound.term.views or "untouched"], progress)
+                        value = bound.value(*seen[bound.term.views or "untouched"], progress)
+                        components[bound.name] = value if share is None else value * bound.share(student, share)
                 continue
             value = bound.value(*seen[bound.term.views or "untouched"], progress)
+            if share is not None:
+                value = value * bound.share(student, share)
             components[bound.name] = value
             term = bound.term
             weight = term.weight if term.schedule is None else term.weight * term.schedule(progress)
@@ -191,7 +210,8 @@ class Objective(nn.Module):
             components.update((f"weight_{name}", factor) for name, factor in factors.items())
         if student.loss_terms:
             used = {each(bound.student)[0] for bound in self._bound if bound.is_own}
-            own = ((name, value) for name, value in student.loss_terms.items() if name not in used)
+            counted = 1.0 if share is None else (share.samples if share.items is None else share.items)
+            own = ((name, value * counted) for name, value in student.loss_terms.items() if name not in used)
             components = {**dict(own), **components}
         if total is None:  # the constructor requires one term with a weight
             raise AssertionError("an objective without weighted terms was built")

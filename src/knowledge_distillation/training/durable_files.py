@@ -6,7 +6,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Container, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +34,51 @@ def write_checkpoint(checkpoint: Mapping[str, Any], path: Path) -> None:
     Raises:
         CheckpointError: if it cannot be written; names path and bytes, and the earlier file is as it was.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    written = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb+") as file:
-            torch.save({**checkpoint, SEALED: True}, file)
-            file.seek(0)
-            digest = _digest(file, None)
-            file.seek(0, os.SEEK_END)
-            file.write(MARK + digest.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        _flush_folder(path.parent)
+        with whole(path) as aside:
+            try:
+                _write(checkpoint, aside)
+            finally:
+                written = aside.stat().st_size if aside.exists() else 0
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-        written = aside.stat().st_size if aside.exists() else 0
         kept = "The earlier file there is as it was." if path.exists() else "There is no earlier file."
         raise CheckpointError(
             f"The checkpoint {path} could not be written ({_reason(error)}): about {_size(checkpoint):,} bytes are "
             f"needed, {written:,} were written. {kept} Free some space, or choose another directory, and continue with "
             "resume='auto'."
         ) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which is flushed to the disk and takes its place when the block ends.
+
+    Where the block fails, `path` is as it was.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield aside
+        handle = os.open(aside, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        aside.replace(path)
+        _flush_folder(path.parent)
     finally:
         with suppress(OSError):  # its folder may be no folder
             aside.unlink()
+
+
+def _write(checkpoint: Mapping[str, Any], path: Path) -> None:
+    with path.open("wb+") as file:
+        torch.save({**checkpoint, SEALED: True}, file)
+        file.seek(0)
+        digest = _digest(file, None)
+        file.seek(0, os.SEEK_END)
+        file.write(MARK + digest.encode())
 
 
 def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import warnings
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+from knowledge_distillation.training.durable_files import whole
 from knowledge_distillation.training.places import next_free
 
 
@@ -28,20 +28,21 @@ class MetricsFile(CSVLogger):
 
     @rank_zero_only
     def _begin(self, file: Path, rows: int | None) -> None:
-        lines: list[bytes] = []
-        if file.exists() and rows is None:
+        writer = _Writer(str(file.parent))
+        self._experiment = writer
+        if not file.exists():
+            return
+        if rows is None:
             file.rename(next_free(file.parent, "metrics.{}.csv"))
-        elif file.exists():
-            lines = file.read_bytes().splitlines(keepends=True)[: 1 + (rows or 0)]
+            return
+        lines = file.read_bytes().splitlines(keepends=True)[: 1 + rows]
+        if len(lines) < 2:
             file.unlink()
-        with warnings.catch_warnings():
-            # Lightning fears for earlier metrics in the folder; they have just been taken care of.
-            warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-            writer: Any = self.experiment
-        if len(lines) > 1:
-            file.write_bytes(b"".join(lines))
-            writer.metrics_keys = next(csv.reader([lines[0].decode()]))
-            self._rows = len(lines) - 1
+            return
+        with whole(file) as kept:
+            kept.write_bytes(b"".join(lines))
+        writer.metrics_keys = next(csv.reader([lines[0].decode()]))
+        self._rows = len(lines) - 1
 
     def rows(self) -> int:
         """Rows in the file, those included that were waiting to be written; 0 on any rank but the first."""
@@ -52,3 +53,19 @@ class MetricsFile(CSVLogger):
     def save(self) -> None:
         self._rows += len(self.experiment.metrics)
         super().save()
+
+
+class _Writer(ExperimentWriter):
+    """Lightning's removes an earlier file, and writes over the file when a column is added."""
+
+    def _check_log_dir_exists(self) -> None:
+        pass
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        path = Path(self.metrics_file_path)
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        with whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+            written = csv.DictWriter(file, fieldnames=fieldnames)
+            written.writeheader()
+            written.writerows(rows)

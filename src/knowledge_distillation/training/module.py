@@ -15,9 +15,11 @@ from knowledge_distillation.capture.reader import Reader
 from knowledge_distillation.errors import CheckpointError, ConfigError, ModelContractError, NonFiniteError
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.objective import Objective, as_objective
+from knowledge_distillation.objective.share import Share
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
+from knowledge_distillation.training.batch_parts import part_of, samples_of
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
@@ -126,6 +128,7 @@ class DistillationModule(StepModule):
         self._read_as_wanted()
         self._has_schedules = self.objective.has_schedules
         self._inspected = False
+        self._has_mask = True  # or so it must be taken until a batch was seen
         self._planned_steps = 0
         self._teacher_ready = False
 
@@ -170,11 +173,31 @@ class DistillationModule(StepModule):
         """The student's signals on one batch, with graph."""
         return self._reader.read(batch)
 
-    def distillation_loss(self, batch: Any, *, monitors: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective on one batch: the total, and every unweighted component by name."""
-        return self._compare(batch, monitors)[:2]
+    def distillation_loss(
+        self, batch: Any, *, monitors: bool = True, share: Share | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective on one batch: the total, and every unweighted component by name; see `Objective.forward`."""
+        return self._compare(batch, monitors, share)[:2]
 
-    def _compare(self, batch: Any, monitors: bool) -> tuple[Tensor, dict[str, Tensor], Signals | None]:
+    @property
+    def undivided(self) -> str:
+        if self.trainer.world_size > 1:
+            return "the processes that train together would have to agree"
+        return self.objective.undivided
+
+    @torch.no_grad()
+    def counted_items(self, batch: Any, at_a_time: int) -> list[int] | None:
+        counts: list[int] = []
+        for begin in range(0, samples_of(batch), at_a_time) if self._has_mask else ():
+            mask = self._reader.read(self._seen(part_of(batch, begin, begin + at_a_time))[1]).mask
+            if mask is None:
+                return None
+            counts += mask.bool().flatten(1).sum(1).tolist() if mask.dim() > 1 else mask.long().tolist()
+        return counts or None
+
+    def _compare(
+        self, batch: Any, monitors: bool, share: Share | None = None
+    ) -> tuple[Tensor, dict[str, Tensor], Signals | None]:
         asked, seen = self._seen(batch)
         teacher = None
         asks = self._asks_always or (monitors and self._asks_for_monitors)
@@ -186,7 +209,7 @@ class DistillationModule(StepModule):
         if not self._inspected:
             self._inspect(student, teacher)
         progress = self._progress() if self._has_schedules else 0.0
-        total, components = self.objective(student, teacher, progress=progress, monitors=monitors)
+        total, components = self.objective(student, teacher, progress=progress, monitors=monitors, share=share)
         if torch.is_grad_enabled() and not total.requires_grad:
             raise ModelContractError(
                 "The total loss carries no gradient, so the student would not learn. Its outputs or its own loss terms "
@@ -224,7 +247,7 @@ class DistillationModule(StepModule):
                 raise NonFiniteError(
                     f"The {whose}'s logits hold NaN on the first batch; the loss would be NaN from here on."
                 )
-        self._inspected = True
+        self._inspected, self._has_mask = True, student.mask is not None
 
     def _progress(self) -> float:
         return min(1.0, self.trainer.global_step / self._planned_steps) if self._planned_steps else 0.0
@@ -282,7 +305,7 @@ class DistillationModule(StepModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
 
     def configure_callbacks(self) -> list[Callback]:
-        return [_LetGo()]
+        return [_BetweenHooks()]
 
     def setup(self, stage: str) -> None:
         self._inspected = False
@@ -364,9 +387,15 @@ class DistillationModule(StepModule):
             raise ConfigError("The train loader gave no batch, so nothing was learnt. Check the dataset and drop_last.")
 
 
-class _LetGo(Callback):
-    """Lightning calls no teardown when training raises; hooks and modes must not stay behind all the same."""
+class _BetweenHooks(Callback):
+    """What must happen where Lightning calls no hook of the module in time."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if isinstance(pl_module, DistillationModule):
+            pl_module.finish_batch()  # before a checkpoint is written
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(pl_module, DistillationModule):
-            pl_module.let_go()
+            pl_module.let_go()  # hooks and modes, since Lightning calls no teardown when training raises

@@ -22,6 +22,8 @@ from knowledge_distillation.untrusted import check_no_links_out
 
 logger = logging.getLogger(__name__)
 SHOWN = "KD_RUN_DIRECTORY"
+RECIPE = "recipe.yaml"
+"""Written before the first step: where it lies, a run has begun."""
 
 
 def open_directory(directory: str | Path | None, resume: str | Path | None) -> Path:
@@ -74,12 +76,17 @@ def shown_to_ranks(directory: Path) -> Iterator[None]:
 def checkpoint_to_resume(directory: Path, resume: str | Path | None) -> str | None:
     """The checkpoint that `resume` means: None for none, "auto" for the newest whole one of the run, else a path.
 
+    A run that ended before its first checkpoint has none: there "auto" begins it again, and says so.
+
     Raises:
-        CheckpointError: if it is not there, or each one in the directory is damaged.
+        CheckpointError: if there is none and no run has begun there, or each one in the directory is damaged.
     """
     if resume is None or str(resume) == "":
         return None
     if str(resume) == "auto":
+        if (directory / RECIPE).is_file() and not any((directory / "checkpoints").glob("*.ckpt")):
+            logger.warning("The run in %s ended before its first checkpoint and begins again.", directory)
+            return None
         return str(_newest_whole(directory / "checkpoints"))
     if not Path(resume).is_file():
         raise CheckpointError(f"There is no checkpoint to resume from at {resume}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from knowledge_distillation.errors import NonFiniteError
+from knowledge_distillation.objective.share import Share
 from knowledge_distillation.training import continuing
+from knowledge_distillation.training.back_off import BackOff
 from knowledge_distillation.training.continuing import BETWEEN, WITHIN, Standing
 from knowledge_distillation.training.durable_files import check_finite, not_finite, read_checkpoint
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
@@ -33,6 +35,7 @@ class StepModule(LightningModule):
         self.gradient_norm = gradient_norm
         self._log = StepLog()
         self._guard = NonFiniteGuard(nonfinite)
+        self._back_off = BackOff()
         self._total: Tensor | None = None
         self._standing: Standing | None = None
         self._edge_random_state: dict[str, Any] | None = None
@@ -47,8 +50,19 @@ class StepModule(LightningModule):
         else:
             super().__setattr__(name, value)
 
-    def distillation_loss(self, batch: Any, *, monitors: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective on one batch: the total, and every unweighted component by name."""
+    def distillation_loss(
+        self, batch: Any, *, monitors: bool = True, share: Share | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective on one batch: the total, and every unweighted component by name; see `Objective.forward`."""
+        raise NotImplementedError
+
+    @property
+    def undivided(self) -> str:
+        """Why a batch cannot be taken in parts, or ""."""
+        raise NotImplementedError
+
+    def counted_items(self, batch: Any, at_a_time: int) -> list[int] | None:
+        """How many items of each sample the mask counts, looked up so many samples at a time; None without a mask."""
         raise NotImplementedError
 
     def after_step(self) -> None:
@@ -56,23 +70,38 @@ class StepModule(LightningModule):
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         self._edge_random_state = None
         logs = self._log.is_due(batch_idx)
-        total, components = self.distillation_loss(batch, monitors=logs)
-        self._total = total.detach()
-        self._log.note(self._total)
-        if logs:
-            self._log.write(self.trainer, self._total, components, stops=self._guard.policy == "stop")
+        found = self._back_off.whole(self, batch, logs)
+        if found is None:  # taken in parts by finish_batch
+            return None
+        total, components = found
+        self._note(total.detach(), components, logs)
         return total
+
+    def _note(self, total: Tensor, components: Mapping[str, Any], logs: bool) -> None:
+        self._total = total
+        self._log.note(total)
+        if logs:
+            self._log.write(self.trainer, total, components, stops=self._guard.policy == "stop")
+
+    def backward(self, loss: Tensor, *arguments: Any, **settings: Any) -> None:
+        self._back_off.backward(self, lambda: super(StepModule, self).backward(loss, *arguments, **settings))
+
+    def finish_batch(self) -> None:
+        """Do forward and backward of a batch that memory did not suffice for as a whole."""
+        found = self._back_off.finish(self)
+        if found is not None:
+            self._note(*found)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        closure: Any = optimizer_closure
+        closure: Any = self._whole(optimizer_closure)
         inner = getattr(optimizer, "optimizer", optimizer)
         if self._guard.looks(self.device) and not isinstance(inner, torch.optim.LBFGS):  # which asks many times
-            result = closure()
+            loss = closure()
             scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # and looks at gradients itself
             if not self._guard.is_finite(self._total, () if scaled else self._gradients()):
                 self._leave_out()
@@ -80,10 +109,23 @@ class StepModule(LightningModule):
             self._guard.passed()
 
             def closure() -> Any:
-                return result
+                return loss
 
         super().optimizer_step(epoch, batch_idx, optimizer, closure)
         self.after_step()
+
+    def _whole(self, closure: Any) -> Callable[[], Any]:
+        """The closure, and after it what a batch still needs that memory did not suffice for as a whole."""
+
+        def whole() -> Any:
+            result = closure()
+            if not self._back_off.is_behind:
+                return result
+            closure._result.closure_loss = None  # it holds the graph of the failed attempt
+            self.finish_batch()
+            return self._total
+
+        return whole
 
     def _gradients(self) -> Iterator[Tensor]:
         return (parameter.grad for parameter in self.parameters() if parameter.grad is not None)
@@ -182,11 +224,13 @@ class StepModule(LightningModule):
             return
         check_finite(checkpoint, self._never_finite)
         part = continuing.describe(self.trainer, self, checkpoint, validating_since=self._validating_since)
-        part["log"] = self._log.state()
+        part["log"], part["at_a_time"] = self._log.state(), self._back_off.at_a_time
         rows = [logger.rows() for logger in self.trainer.loggers if isinstance(logger, MetricsFile)]
         checkpoint[continuing.KEY] = {"processes": continuing.gathered(self.trainer, part), "rows": sum(rows)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._standing = continuing.find(checkpoint, self.trainer.global_rank, self.trainer.world_size)
+        if self._standing is not None:
+            self._back_off.at_a_time = self._standing.part.get("at_a_time")
         if self._standing is not None and self._standing.place == BETWEEN:
             self._edge_random_state = self._standing.part["random_state"]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import knowledge_distillation
 from knowledge_distillation.errors import CacheError, ConfigError
 from knowledge_distillation.teachers import CachedTeacher, EMATeacher, EnsembleTeacher, LiveTeacher, write_cache
 from knowledge_distillation.teachers.cache import Cache, described_cache
 from knowledge_distillation.teachers.cache.manifest import FORMAT
+from tests.processes import run
+from tests.ranks import Ranks
 from tests.teachers.cache.samples import Reads, Words, padded, rows_loader, small_cache, steady
 from tests.training.toys import identical, mlp, points
-
-ROOT = Path(__file__).parents[3]
 
 
 def answers(directory: Path) -> dict[str, Tensor]:
@@ -38,19 +34,6 @@ def answers(directory: Path) -> dict[str, Tensor]:
 def same(one: Path, other: Path) -> bool:
     """To the last bit, which only a `steady` teacher's caches can be."""
     return identical(answers(one), answers(other))
-
-
-def script(*arguments: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
-    source = Path(knowledge_distillation.__file__).parents[1]
-    command = ["-c", code] if code else [str(Path(__file__).with_name("writing_processes.py"))]
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", *command, *arguments],
-        env={**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,  # only against one that hangs: a busy machine may need minutes
-        check=False,
-    )
 
 
 class Stops(nn.Module):
@@ -135,8 +118,7 @@ def test_the_manifest_says_what_the_cache_is_of(tmp_path: Path) -> None:
 
 def test_two_processes_write_one_cache(tmp_path: Path) -> None:
     """Two half caches, or samples answered twice, and the second GPU was for nothing."""
-    done = script(str(tmp_path / "two"))
-    assert done.returncode == 0, done.stderr[-2000:]
+    Ranks(Path(__file__).with_name("writing_processes.py"), tmp_path / "two").succeed()
     small_cache(tmp_path / "one", steady(), count=50, views=2)
     assert len({path.name[:4] for path in (tmp_path / "two").glob("shards/*.safetensors")}) == 2
     assert same(tmp_path / "two", tmp_path / "one")
@@ -181,7 +163,7 @@ def test_a_second_writer_is_turned_away(tmp_path: Path) -> None:
 
         def forward(self, inputs: Tensor) -> Tensor:
             if not seen:
-                seen.append(script(code=code).stderr)
+                seen.append(run(code).stderr)
             answer: Tensor = self.model(inputs)
             return answer
 
@@ -193,18 +175,17 @@ def test_a_second_writer_is_turned_away(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_whole_shards_and_no_half_one(tmp_path: Path) -> None:
     """A shard cut off by a full disk would be taken for one that is done. The limit is the system's own."""
     code = (
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from knowledge_distillation.teachers import write_cache\n"
         "from tests.teachers.cache.samples import rows_loader, steady\n"
-        "loader = rows_loader(400)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))\n"
-        f"write_cache(steady(), loader, {str(tmp_path)!r}, {{'logits': 'float32'}}, shard_bytes=%d)"
+        "from tests.training.limits import files_of\n"
+        "with files_of(8000):\n"
+        f"    write_cache(steady(), rows_loader(400), {str(tmp_path)!r}, {{'logits': 'float32'}}, shard_bytes=%d)"
     )
-    failed = script(code=code % 20_000)
+    failed = run(code % 20_000)
     assert "CacheError: The shard" in failed.stderr
     assert "cannot be written" in failed.stderr
     assert list(tmp_path.glob("shards/*")) == []
-    small = script(code=code % 3_000)
+    small = run(code % 3_000)
     assert small.returncode == 0, small.stderr[-1500:]
     small_cache(tmp_path / "whole", steady(), count=400)
     assert same(tmp_path, tmp_path / "whole")
@@ -213,14 +194,13 @@ def test_a_full_disk_leaves_the_whole_shards_and_no_half_one(tmp_path: Path) -> 
 def test_a_disk_without_room_for_the_manifest_is_named(tmp_path: Path) -> None:
     """Otherwise the error is an OSError without a path, from the inside of this package."""
     code = (
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from knowledge_distillation.teachers import write_cache\n"
         "from tests.teachers.cache.samples import rows_loader; from tests.training.toys import mlp\n"
-        "loader = rows_loader()\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        f"write_cache(mlp(), loader, {str(tmp_path)!r})"
+        "from tests.training.limits import files_of\n"
+        "with files_of(100):\n"
+        f"    write_cache(mlp(), rows_loader(), {str(tmp_path)!r})"
     )
-    assert re.search(r"CacheError: .*manifest\.json cannot be written", script(code=code).stderr)
+    assert re.search(r"CacheError: .*manifest\.json cannot be written", run(code).stderr)
     assert list(tmp_path.glob("manifest*")) == []
 
 

@@ -39,6 +39,15 @@ class Answers:
         """The same in pinned memory."""
         return self._each(lambda tensor: tensor.pin_memory())
 
+    def part(self, start: int, stop: int) -> Answers:
+        """Those to the samples from `start` up to `stop`."""
+        if self.places is None or self.grid is None:
+            return self._each(lambda tensor: tensor[start:stop])
+        length = self.grid[1]
+        inside = (self.places >= start * length) & (self.places < stop * length)
+        arrays = self._each(lambda tensor: tensor[inside]).arrays
+        return Answers(arrays, self.places[inside] - start * length, (stop - start, length))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Answers:
         arrays = {
             signal: {name: change(array) for name, array in parts.items()} for signal, parts in self.arrays.items()
