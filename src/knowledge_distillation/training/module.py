@@ -29,7 +29,7 @@ from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
 from knowledge_distillation.training.step_module import StepModule
-from knowledge_distillation.training.student_weights import own_weights, read_student_weights
+from knowledge_distillation.training.student_weights import load_student, own_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,12 +159,8 @@ class DistillationModule(StepModule):
         Raises:
             CheckpointError: if the file is missing, unreadable, or does not fit the student.
         """
-        state = read_student_weights(checkpoint_path, map_location)
         module = cls(**arguments)
-        try:
-            module.student_model.load_state_dict(state)
-        except RuntimeError as error:
-            raise CheckpointError(f"The checkpoint {checkpoint_path} does not fit this student: {error}") from error
+        load_student(module.student_model, checkpoint_path, map_location)
         return module
 
     # -- signals ---------------------------------------------------------------------------------------------------

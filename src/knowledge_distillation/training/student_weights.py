@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from knowledge_distillation.errors import CheckpointError
 from knowledge_distillation.training.durable_files import read_checkpoint
@@ -26,6 +26,15 @@ def read_student_weights(checkpoint_path: str | Path, map_location: Any = "cpu")
     if not student or not all(isinstance(tensor, Tensor) for tensor in student.values()):
         raise CheckpointError(f"The checkpoint {checkpoint_path} holds no weights under {STUDENT!r}, so no student.")
     return student
+
+
+def load_student(student: nn.Module, checkpoint_path: str | Path, map_location: Any = "cpu") -> None:
+    """Fill a student with its weights in a checkpoint; errors as of `read_student_weights`, or if they do not fit."""
+    state = read_student_weights(checkpoint_path, map_location)
+    try:
+        student.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"The checkpoint {checkpoint_path} does not fit this student: {error}") from error
 
 
 def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
