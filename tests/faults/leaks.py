@@ -32,7 +32,8 @@ from tests.training.toys import QUIET, loader, mlp
 
 KEY = "Zq7kd9canary4Xw2Lm8"
 VARIABLE = "KD_CANARY_KEY"
-KEY_FILE = "comet.txt"
+KEY_FILE, KEY_RECIPE = "comet.txt", "key.yaml"
+"""Files with the key that the user wrote."""
 USED = "the key was used"
 
 
@@ -173,9 +174,8 @@ def key_for_its_name(as_command: bool) -> None:
     Path("mine.py").write_text(MODULE)
     print(USED)
     if as_command:
-        Path(KEY_FILE).write_text(f"student: net\ndata: points\nteacher: {section}\n")
-        Path("r.yaml").symlink_to(KEY_FILE)
-        sys.exit(kd_command(["train", "r.yaml", "--module", "mine.py", "--directory", "run"]))
+        Path(KEY_RECIPE).write_text(f"student: net\ndata: points\nteacher: {section}\n")
+        sys.exit(kd_command(["train", KEY_RECIPE, "--module", "mine.py", "--directory", "run"]))
     ServedTeacher("http://127.0.0.1:1", "a", vocabulary=3, api_key_env=KEY)
 
 

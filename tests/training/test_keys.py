@@ -83,7 +83,7 @@ def test_log_lines_of_any_library_are_without_it(caplog: pytest.LogCaptureFixtur
         raise ValueError(KEY)
     except ValueError:
         library.exception("It failed.")
-    library.error("%d %s", "one")  # a line that does not fit its arguments
+    logging.getLogRecordFactory()("a", 40, "b", 1, "%d %s", ("one",), None)  # a line that does not fit its arguments
     assert KEY not in caplog.text
     assert "The key *** is not valid: {'key': '***'}" in caplog.text
     assert "ValueError: ***" in caplog.text

@@ -44,13 +44,13 @@ FORMULA = (
 FUNCTIONS = (
     "Symbol", "Integer", "Float", "Rational", "Add", "Mul", "Pow", "Max", "Min", "Mod", "Abs", "Eq", "Ne", "Equality",
     "Unequality", "LessThan", "StrictLessThan", "GreaterThan", "StrictGreaterThan", "And", "Or", "Not", "Piecewise",
-    "FloorDiv", "ModularIndexing", "Where", "PythonMod", "CleanDiv", "CeilToInt", "FloorToInt", "CeilDiv", "LShift",
+    "FloorDiv", "ModularIndexing", "Where", "PythonMod", "CleanDiv", "CeilToInt", "FloorToInt", "CeilDiv",
     "RShift", "PowByNatural", "FloatPow", "FloatTrueDiv", "IntTrueDiv", "TruncToFloat", "TruncToInt", "RoundToInt",
     "RoundDecimal", "ToFloat", "Identity",
 )  # fmt: skip
-GROWING = ("Pow", "PowByNatural", "FloatPow", "LShift")
-MOST_POWERS, LARGEST_POWER, NUMBER = 4, 4096, re.compile(r"\b\d+")
-"""Powers are worked out while the file is read: a few of sizes and small numbers, but no tower of them."""
+POWERS = ("Pow", "PowByNatural", "FloatPow")
+LARGEST_POWER, MOST_POWERS, LARGEST_NUMBER = 16, 4, 2**63
+"""Powers and shifts are worked out while a file is read: to small numbers, and few of them, but no tower."""
 FREE = ("metadata", "as_string", "as_strings", "torch_version")
 """Entries whose texts are only shown, or handed to an operator."""
 
@@ -130,24 +130,38 @@ def _check_text(text: str, key: str) -> None:
 
 def _is_formula(text: str) -> bool:
     """Whether a text is arithmetic on numbers and symbols: nothing with a dot, and only known functions are called."""
-    powers = 0
+    powers = []
     for node in ast.walk(ast.parse(text, mode="eval")):
-        powers += isinstance(node, (ast.Pow, ast.LShift))
         if isinstance(node, ast.Call):
             if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
                 return False
-            powers += node.func.id in GROWING
+            powers += node.args[-1:] if node.func.id in POWERS else []
         elif isinstance(node, ast.Constant):
-            if isinstance(node.value, (str, bytes)) and not re.fullmatch(r"[a-z]+\d+", str(node.value)):
+            if not _is_small(node.value):
                 return False
         elif isinstance(node, ast.Name):
             if "__" in node.id:
                 return False
-        elif not isinstance(node, (*FORMULA, ast.keyword)):
+        elif not isinstance(node, (*FORMULA, ast.keyword)) or isinstance(node, ast.LShift):
             return False
-    return not powers or (
-        powers <= MOST_POWERS and all(int(number) <= LARGEST_POWER for number in NUMBER.findall(text))
-    )
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            powers.append(node.right)
+    return len(powers) <= MOST_POWERS and all(map(_is_small_power, powers))
+
+
+def _is_small(value: Any) -> bool:
+    """Whether a constant is a number of 64 bits, or the name of a symbol."""
+    if isinstance(value, str):
+        return re.fullmatch(r"[a-z]+\d+", value) is not None
+    return isinstance(value, (int, float)) and abs(value) <= LARGEST_NUMBER
+
+
+def _is_small_power(node: ast.expr) -> bool:
+    if isinstance(node, ast.Call) and len(node.args) == 1:
+        node = node.args[0]
+    if isinstance(node, ast.UnaryOp):
+        node = node.operand
+    return isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and abs(node.value) <= LARGEST_POWER
 
 
 def _is_tree(value: Any) -> bool:

@@ -25,6 +25,8 @@ TRAINING_KEYS = (
     *TRAINER_KEYS,
 )  # fmt: skip
 CACHE_KEYS = ("directory", "signals", "views", "seed", "shard_bytes", "check_inputs")
+OBJECTS = ("callbacks", "plugins", "logger")
+"""Arguments of the Trainer that a recipe may only switch."""
 SEVERAL = ("ensemble", "confident", "routed")
 """Teachers that are made of members."""
 
@@ -102,7 +104,12 @@ def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         )
     for override in overrides:
         _override(content, override)
-    return check_recipe(content, str(path))
+    try:
+        return check_recipe(content, str(path))
+    except ConfigError:
+        raise
+    except ValueError as error:  # Python does not print whole numbers of more than 4,300 digits
+        raise ConfigError(f"{path} holds a number that is none of a recipe's: {error}.") from None
 
 
 def as_yaml(sections: Mapping[str, Any]) -> str:
@@ -179,11 +186,17 @@ def _check_training(training: Any, known: Iterable[str], source: str) -> None:
         raise ConfigError(f"{source} must be a mapping, got {training!r}.")
     _known(training, known, source)
     seed = training.get("seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"{source}.seed must be a whole number, got {seed!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ConfigError(f"{source}.seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
     for key in ("trainer", "data"):
         if not isinstance(training.get(key) or {}, Mapping):
             raise ConfigError(f"{source}.{key} must be a mapping, got {training[key]!r}.")
+    given = training.get("trainer") or {}
+    for key in OBJECTS:
+        if not isinstance(given.get(key), (bool, type(None))):
+            raise ConfigError(
+                f"{source}.trainer.{key} takes objects of Python, and a recipe holds data. Call kd.distill in Python."
+            )
 
 
 def _check_cache(cache: Any, teacher: Any, source: str) -> None:

@@ -30,11 +30,11 @@ def check_no_links_out(directory: Path) -> None:
     What is written into a directory from elsewhere would land where such a link points, and what is read be a file of
     this machine. The directory itself may be a link: who named it chose that.
     """
-    home = directory.resolve()
+    home = Path(os.path.realpath(directory))  # unlike resolve, it follows a circle of links to some end
     for folder, folders, files in os.walk(home):
         for name in (*folders, *files):
             path = Path(folder, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(home):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
                 raise ConfigError(
                     f"{directory} must not lead elsewhere, and its {path.relative_to(home)} is a link to "
                     f"{os.readlink(path)}: files outside would be overwritten, or read as its own. Remove the link, or "

@@ -27,6 +27,8 @@ STARTS = (
 )
 MEMORY = 400 * 2**20
 """Bytes that reading a file of some kilobytes may add to the process; a bomb adds a gigabyte."""
+PARSED = "<unknown>"
+"""What `ast.parse` calls a text that it takes apart and nobody runs."""
 SECONDS = 60.0
 """Only against a process that hangs."""
 
@@ -112,7 +114,9 @@ class Watch:
             self.seen.append(f"{event} {arguments}")
         elif event == "import" and MARK in str(arguments[0]):
             self.seen.append(f"import {arguments[0]}")
-        elif event in ("exec", "compile") and any(_tells_of(argument) for argument in arguments):
+        elif (event == "exec" and _tells_of(arguments[0])) or (
+            event == "compile" and arguments[1] != PARSED and _tells_of(arguments[0])
+        ):
             self.seen.append(f"{event} of {arguments}")
         elif event == "open" and isinstance(arguments[0], (str, os.PathLike)):
             path = Path(os.path.realpath(os.fspath(arguments[0])))

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tests.faults.kind import Kind
-from tests.faults.leaks import KEY, KEY_FILE, SCENARIOS, USED, VARIABLE
+from tests.faults.leaks import KEY, KEY_FILE, KEY_RECIPE, SCENARIOS, USED, VARIABLE
 from tests.processes import run
 
 PROGRAM = "import sys; from tests.faults.leaks import main; main(sys.argv[1])"
@@ -28,7 +28,11 @@ def inject(number: int, folder: Path) -> None:
     assert done.returncode == 0, f"{name}: {done.stdout[-1000:]} {done.stderr[-3000:]}"
     assert USED in done.stdout or "TensorBoard" in name, f"{name}: the key was never asked for: {done.stderr[-1000:]}"
     shown = {"stdout": done.stdout.encode(), "stderr": done.stderr.encode()}
-    shown |= {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != KEY_FILE}
+    shown |= {
+        str(path): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (KEY_FILE, KEY_RECIPE)
+    }
     leaks = [place for place, content in shown.items() if any(form in content for form in FORMS)]
     for place in leaks[:1]:
         at = shown[place].find(KEY.encode())
