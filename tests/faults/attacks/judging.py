@@ -114,9 +114,7 @@ class Watch:
             self.seen.append(f"{event} {arguments}")
         elif event == "import" and MARK in str(arguments[0]):
             self.seen.append(f"import {arguments[0]}")
-        elif (event == "exec" and _tells_of(arguments[0])) or (
-            event == "compile" and arguments[1] != PARSED and _tells_of(arguments[0])
-        ):
+        elif event in ("exec", "compile") and arguments[1:2] != (PARSED,) and _tells_of(arguments[0]):
             self.seen.append(f"{event} of {arguments}")
         elif event == "open" and isinstance(arguments[0], (str, os.PathLike)):
             path = Path(os.path.realpath(os.fspath(arguments[0])))

@@ -131,7 +131,7 @@ def _check_form(content: Any, form: Mapping[str, type]) -> None:
     if not isinstance(content, dict) or not form.keys() <= content.keys():
         raise ValueError(f"it must have {sorted(form)}")
     for name, kind in form.items():
-        value = content[name]
+        value: Any = content[name]
         if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 1)):
             raise ValueError(f"{name} must be a {kind.__name__}{' of at least 1' if kind is int else ''}")
 

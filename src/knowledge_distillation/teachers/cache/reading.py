@@ -162,7 +162,7 @@ class Cache:
 
     def _lacking(self, keys: Tensor) -> CacheError:
         """What to say of a cache whose shards hold these views and no others."""
-        there, total = keys.unique(), self.samples * self.views
+        there, total = torch.unique(keys), self.samples * self.views
         gaps = (there != torch.arange(len(there))).nonzero()
         sample, view = divmod(int(gaps[0]) if len(gaps) else len(there), self.views)
         return CacheError(
