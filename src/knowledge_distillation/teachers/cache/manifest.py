@@ -126,7 +126,7 @@ def _within(folder: Path, name: str) -> Path:
         ) from None
 
 
-def _check_form(content: Any, form: Mapping[str, type]) -> None:
+def _check_form(content: Any, form: Mapping[str, type[Any]]) -> None:
     """Raise ValueError unless these entries are there, of these types."""
     if not isinstance(content, dict) or not form.keys() <= content.keys():
         raise ValueError(f"it must have {sorted(form)}")
