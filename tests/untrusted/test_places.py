@@ -32,6 +32,17 @@ def test_a_link_that_leads_out_is_refused_at_any_depth(target: str, tmp_path: Pa
         check_no_links_out(tmp_path / "home")
 
 
+def test_a_folder_that_is_looked_at_apart_is_left_out(tmp_path: Path) -> None:
+    """Otherwise a run with one odd sample has no report."""
+    (tmp_path / "samples" / "a").mkdir(parents=True)
+    (tmp_path / "samples" / "a" / "link").symlink_to("/etc")
+    check_no_links_out(tmp_path, but="samples")
+    (tmp_path / "a" / "samples").mkdir(parents=True)
+    (tmp_path / "a" / "samples" / "link").symlink_to("/etc")
+    with pytest.raises(ConfigError, match="a/samples/link"):
+        check_no_links_out(tmp_path, but="samples")
+
+
 def test_links_within_and_a_linked_home_are_taken(tmp_path: Path) -> None:
     """Otherwise a runs folder on another disk, or a link to the newest checkpoint, is refused."""
     (tmp_path / "disk").mkdir()

@@ -24,14 +24,19 @@ def within(folder: Path, name: Any) -> Path:
     return folder / name
 
 
-def check_no_links_out(directory: Path) -> None:
+def check_no_links_out(directory: Path, *, but: str = "") -> None:
     """Raise ConfigError if a link in a directory, at any depth, leads out of it.
 
     What is written into a directory from elsewhere would land where such a link points, and what is read be a file of
     this machine. The directory itself may be a link: who named it chose that.
+
+    Args:
+        directory: to look through; one that is not there has no links.
+        but: a folder in it whose every file is looked at where it is read.
     """
     home = Path(os.path.realpath(directory))  # unlike resolve, it follows a circle of links to some end
     for folder, folders, files in os.walk(home):
+        folders[:] = [name for name in folders if not but or Path(folder, name) != home / but]
         for name in (*folders, *files):
             path = Path(folder, name)
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
