@@ -1,4 +1,4 @@
-"""Tables of the results page on the doctor, the verdict and students from their teacher, read from `docs/results/`."""
+"""Tables on the doctor, the verdict, students from their teacher, and faults, read from `docs/results/`."""
 
 from __future__ import annotations
 
@@ -60,4 +60,43 @@ def students() -> str:
     return f"{table(heads, rows)}\n\n{found['seeds']} seeds. {machine(found)}"
 
 
-TABLES = {"doctor-figures": doctor, "verdict-figures": verdict, "students-figures": students}
+def faults() -> str:
+    """What was injected and what was survived, by kind."""
+    found: dict[str, Any] = result("faults")
+    if "skipped" in found:
+        return f"Not measured: {found['skipped']}."
+    rows = [
+        (kind["title"], kind["survives"], f"{kind['survived']:,} of {kind['injected']:,}")
+        for kind in found["rows"].values()
+    ]
+    whole = f"{found['survived']:,} of {found['injected']:,} in {found['seconds'] / 60:.0f} minutes. {machine(found)}"
+    return f"{table(('what happens', 'what must hold afterwards', 'survived'), rows)}\n\n{whole}"
+
+
+def mutants() -> str:
+    """How many planted faults in the losses their tests notice."""
+    found: dict[str, Any] = result("mutants")
+    return (
+        f"{found['mutants']} faults, {percent(found['killed_share'])} noticed by the tests; the file names the "
+        f"{len(found['survivors'])} that were not. {machine(found)}"
+    )
+
+
+def imports() -> str:
+    """What the first lines of a program cost."""
+    found: dict[str, Any] = result("import_time")
+    return (
+        f"`kd --help` answers in {found['help_seconds']:.3f} s, `import knowledge_distillation` takes "
+        f"{1000 * found['import_seconds']:.0f} ms, `import knowledge_distillation.losses` "
+        f"{1000 * found['losses_over_torch_seconds']:.0f} ms more than `import torch`. {machine(found)}"
+    )
+
+
+TABLES = {
+    "mutants-figures": mutants,
+    "import-figures": imports,
+    "faults-figures": faults,
+    "doctor-figures": doctor,
+    "verdict-figures": verdict,
+    "students-figures": students,
+}

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import knowledge_distillation as kd
-from docs.generate import cached, docstrings, measured, presets, proof, recipe_tables
+from docs.generate import cached, docstrings, measured, presets, proof, recipe_tables, scale
 from docs.generate.markdown import code, escaped, table
 from docs.generate.original import original_arguments
 from docs.generate.signatures import default, signature
@@ -141,4 +141,5 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "cache-damage": cached.damage,
     **measured.TABLES,
     **proof.TABLES,
+    **scale.TABLES,
 }

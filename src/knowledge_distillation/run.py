@@ -325,13 +325,16 @@ def _train(
         is_whole=checkpoint is None and scored_at_end(engine),
         weights=weights_mark(module.finished_student),
     )
+    fingerprint = (
+        None if module.teacher is None else module.teacher.fingerprint
+    )  # for which all processes may be needed
     if engine.is_global_zero:
         with whole(run_directory / "student.safetensors") as file:
             save_model(module.finished_student, str(file))
         environment = {
             **environment_facts(),
             "seed": plan.seed,
-            "teacher": None if module.teacher is None else module.teacher.fingerprint,
+            "teacher": fingerprint,
             "seconds": round(time.monotonic() - started, 3),
             "scores": module.scores,
             "speed": asdict(module.speed.chosen),

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +13,7 @@ import torch
 from knowledge_distillation import kd_training
 from knowledge_distillation.training import tracking
 from tests.contract.comet import FakeComet
+from tests.ranks import Ranks, results
 from tests.training.workplace import workplace
 
 __all__ = ["workplace"]
@@ -59,20 +56,10 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """What two processes that train together saw, `first` and `second`, and what was printed."""
     folder = tmp_path_factory.mktemp("two_processes")
-    script = Path(__file__).with_name("two_processes.py")
-    search = os.pathsep.join(str(path) for path in (Path(kd_training.__file__).parents[1], script.parents[2]))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), str(folder)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (json.loads((folder / f"rank_{rank}.json").read_text()) for rank in (0, 1))
-    return SimpleNamespace(first=first, second=second, printed=done.stdout)
+    done = Ranks(Path(__file__).with_name("two_processes.py"), folder, directory=folder).wait()
+    assert [one.returncode for one in done] == [0, 0], done[0].stderr[-3000:]
+    first, second = results(folder)
+    return SimpleNamespace(first=first, second=second, printed="".join(one.stdout for one in done))
 
 
 @pytest.fixture

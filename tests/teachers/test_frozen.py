@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +9,6 @@ from typing import Any
 import pytest
 from torch import nn
 
-import knowledge_distillation as kd
 from knowledge_distillation import DistillationModule
 from knowledge_distillation.teachers import (
     ByLabel,
@@ -24,6 +19,7 @@ from knowledge_distillation.teachers import (
     Teacher,
 )
 from knowledge_distillation.training.optimizers import OPTIMIZERS
+from tests.ranks import run_ranks
 from tests.teachers.frozen_processes import ACCUMULATED, EVERY, objective
 from tests.training.toys import CLASSES, Difficult, flags, hooks_on, identical, loader, mlp, quiet_trainer, snapshot
 
@@ -39,21 +35,7 @@ WRAPPED: dict[str, Make] = {
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes, which train together with every optimiser, saw of its teachers."""
-    folder = tmp_path_factory.mktemp("frozen")
-    script = Path(__file__).with_name("frozen_processes.py")
-    search = os.pathsep.join(str(path) for path in (Path(kd.__file__).parents[1], script.parents[2]))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    done = subprocess.run(
-        [*launch, str(folder)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in (0, 1)]
+    return run_ranks(Path(__file__).with_name("frozen_processes.py"), tmp_path_factory.mktemp("frozen"))
 
 
 @pytest.mark.parametrize("accumulate", ACCUMULATED)

@@ -283,3 +283,23 @@ def test_a_module_is_wrapped_a_teacher_is_kept_and_anything_else_refused() -> No
     assert wrapped.temperature == 2.0
     with pytest.raises(ConfigError, match=r"must be an nn\.Module or a Teacher"):
         as_teacher(object())
+
+
+def test_a_teacher_on_a_device_of_its_own_answers_on_the_students() -> None:
+    """Otherwise a large teacher has no place beside the student, or its answers cannot be compared."""
+    model = mlp(3)
+    teacher = LiveTeacher(model, device="cpu")
+    teacher.prepare(torch.device("meta"))
+    said = teacher.signals(torch.randn(4, 5), ("logits", "hidden"))
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+    assert said.logits.device.type == said.features["hidden"].device.type == "meta"
+    assert said.logits.shape == (4, 3)
+
+
+def test_a_teacher_that_lies_on_several_devices_stays_there() -> None:
+    """Otherwise a model that was spread because it fits on no device is put on one."""
+    model = mlp(3)
+    model.register_parameter("elsewhere", torch.nn.Parameter(torch.empty(2, device="meta")))
+    teacher = LiveTeacher(model)
+    teacher.prepare(torch.device("cpu"))  # which would fail for what lies on "meta"
+    assert torch.equal(teacher.signals(torch.ones(2, 5)).logits, model(torch.ones(2, 5)))

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import MulticlassF1Score
 
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.signals import Signals
+from knowledge_distillation.training.metric_pipeline import MetricPipeline
 from knowledge_distillation.training.pipelines import (
     AccuracyPipeline,
     check_pipeline,
@@ -139,3 +141,29 @@ def test_every_tensor_of_a_nested_batch_is_moved() -> None:
     assert moved["more"][1][0].device == meta
     assert moved["more"][1][1] == "text"
     assert moved["n"] == 3
+
+
+def test_a_metric_of_torchmetrics_scores_in_parts_as_in_whole() -> None:
+    """Otherwise the mean of two processes' F1 passes for the F1 of all samples."""
+    inputs, labels = points(23, seed=4).tensors
+    model = mlp(4)
+    pipeline = MetricPipeline(MulticlassF1Score(num_classes=3))
+    said = model(inputs).argmax(-1)
+    shares = []
+    for number in range(3):
+        right, given, taught = ((said == number) & (labels == number)).sum(), (said == number).sum(), labels == number
+        shares.append(float(2 * right / (given + taught.sum())))
+    loader = DataLoader(TensorDataset(inputs, labels), batch_size=4)
+    assert score(pipeline, model, loader, "dev") == pytest.approx(sum(shares) / 3)
+    batches = list(loader)
+    parts = [pipeline.measure_part(model, part) for part in (batches[:1], batches[1:], [])]
+    assert float(pipeline.combine(parts)["inference_result"]) == pytest.approx(sum(shares) / 3)
+    assert higher_is_better(pipeline, "dev")
+
+
+def test_a_metric_is_asked_for_logits_and_labels() -> None:
+    """Otherwise the user reads an error of torchmetrics about None."""
+    with pytest.raises(ModelContractError, match="needs logits and labels"):
+        MetricPipeline(MulticlassF1Score(num_classes=3)).run_inference_pipeline(mlp(), [torch.zeros(2, 5)])
+    with pytest.raises(ConfigError, match="Build it first"):
+        MetricPipeline(MulticlassF1Score)  # type: ignore[arg-type]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from knowledge_distillation import DistillationModule
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.recipes.reading import read_recipe
 from knowledge_distillation.training.speed import Settings, check_speed
+from tests.ranks import Ranks, results
 from tests.training.speed_toys import IMAGES, Cnn, faster_in_channels_last, pretend, strides, train, without_dropout
 from tests.training.toys import (
     flags,
@@ -307,21 +305,11 @@ def test_a_resumed_run_keeps_what_was_chosen(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_two_processes_choose_as_one(tmp_path: Path) -> None:
     """Otherwise ranks train with different settings because their clocks differ, and wait for each other."""
-    script = Path(__file__).with_name("speed_in_two_processes.py")
-    search = os.pathsep.join(str(path) for path in (Path(kd.__file__).parents[1], script.parents[2]))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), str(tmp_path)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1))
+    done = Ranks(Path(__file__).with_name("speed_in_two_processes.py"), tmp_path, directory=tmp_path).wait()
+    assert [one.returncode for one in done] == [0, 0], done[0].stderr[-3000:]
+    first, second = results(tmp_path)
     assert first["chosen"] == second["chosen"]
     assert first["chosen"]["channels_last"] is True  # the first process found it faster, the second slower
     assert first["refused"] == second["refused"] == "speed: nothing changed"  # the second process did not agree
     assert first["weights"] == second["weights"]
-    assert done.stderr.count("speed: channels_last") == 1
+    assert sum(one.stderr.count("speed: channels_last") for one in done) == 1

@@ -30,6 +30,8 @@ def run(options: argparse.Namespace) -> None:
     quiet_lightning()
     own = own_names(options.module) if options.module else {}
     result = run_recipe(recipe, directory=options.directory, resume=options.resume, own=own)
+    if not result.module.trainer.is_global_zero:
+        return
     if options.json:
         print(json.dumps({"directory": str(result.directory), "scores": dict(result.scores)}))
         return

@@ -17,6 +17,7 @@ from knowledge_distillation.doctor.loaders import CannotTell, undrawn
 from knowledge_distillation.doctor.patient import Patient
 from knowledge_distillation.doctor.plan import Plan
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.objective.gathering import alone
 from knowledge_distillation.teachers import Teacher, as_teacher
 from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
@@ -90,7 +91,7 @@ def diagnose(
     findings: list[Finding] = []
     looked: list[str] = []
     skipped: dict[str, str] = {}
-    with undrawn(train_loader, *patient.val_loaders.values()), warnings.catch_warnings():
+    with undrawn(train_loader, *patient.val_loaders.values()), alone(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the models and losses; training shows them
         for check in chosen:
             try:

@@ -17,6 +17,8 @@ class Loss(nn.Module):
     """
 
     facts: ClassVar[Facts]
+    memories: ClassVar[tuple[str, ...]] = ()
+    """Buffers that remember samples of earlier batches."""
 
     if TYPE_CHECKING:
 

@@ -23,6 +23,7 @@ from knowledge_distillation.losses import (
     catalogue,
 )
 from knowledge_distillation.losses.facts import Facts
+from knowledge_distillation.objective.gathering import together
 from knowledge_distillation.objective.parts import PARTS
 from knowledge_distillation.objective.schedules import Schedule
 from knowledge_distillation.objective.share import Share
@@ -115,21 +116,25 @@ class BoundTerm:
             self._check_takes(taught)
         if self.takes_taught_labels:
             student, taught = replace(student, labels=taught), None
+        keywords = self._keywords(student, teacher)
+        if self.term.gather:
+            said, taught, keywords = together((said, taught, keywords))
         if self.projector is not None:
             said, taught = _projected(self.projector, said, taught)
-        result: Tensor
+        result: Tensor = self.loss(said, taught, **keywords)
+        return result
+
+    def _keywords(self, student: Signals, teacher: Signals | None) -> dict[str, Any]:
+        """What the loss gets beside the two signals."""
         masked = self.takes_mask and student.mask is not None
         if not masked and not self.needs and not self.takes:
-            result = self.loss(said, taught)
-            return result
+            return {}
         keywords = {need: _needed(need, student, self.name) for need in self.needs}
         if masked:  # where the loss counts whole responses, the mask of the signals is that of their tokens
             keywords["token_mask" if "token_mask" in self.takes else "mask"] = student.mask
         if "teacher_mask" in self.takes and teacher is not None and teacher.mask is not None:
             keywords["teacher_mask"] = teacher.mask
-        keywords |= {name: student.extras[name] for name in self.takes if name in student.extras}
-        result = self.loss(said, taught, **keywords)
-        return result
+        return keywords | {name: student.extras[name] for name in self.takes if name in student.extras}
 
     def share(self, student: Signals, share: Share) -> float:
         """Of this term, how much a part of a batch counts: its mean is over samples, or over what the mask counts."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from knowledge_distillation.capture.views import of_views, rotations
 from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.losses import Loss
 from knowledge_distillation.objective.balancing import balance_named
 from knowledge_distillation.objective.binding import BoundTerm, bind, each, missing_own
 from knowledge_distillation.objective.finished import finished
@@ -92,6 +93,17 @@ class Objective(nn.Module):
     def is_ready(self) -> bool:
         """Whether every loss and projector is built and every role found; if not, call `find_layers` and `prepare`."""
         return all(bound.is_ready for bound in self._bound) and not self.roles("student") | self.roles("teacher")
+
+    @property
+    def shared_memories(self) -> dict[str, Tensor]:
+        """Buffers by name that stay equal in all processes of themselves: what gathered terms remember of samples."""
+        gathered = [bound.loss for bound in self._bound if bound.term.gather and isinstance(bound.loss, Loss)]
+        return {
+            f"{name}.{memory}": getattr(loss, memory)
+            for name, loss in self.named_modules()
+            if any(loss is one for one in gathered)
+            for memory in loss.memories
+        }
 
     def roles(self, side: str) -> set[str]:
         """Roles such as "@stages" that still stand for module paths."""

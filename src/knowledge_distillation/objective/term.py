@@ -43,9 +43,11 @@ class Term:
             and this term reads the first one, the others, or all as [samples, 4, ...]. Terms of the same objective
             that do not say read the first one.
         changes: other settings of the loss that change: name -> (progress from 0 to 1 -> value).
+        gather: with several processes, whether the loss sees the samples of all of them as one batch, as relations,
+            contrasts, memory banks and queues want it; gradients are those of one process with the whole batch.
 
     Raises:
-        ConfigError: if the weight is not a finite number >= 0, or the loss is no loss.
+        ConfigError: if the weight is not a finite number >= 0, the loss is no loss, or own loss terms are gathered.
     """
 
     loss: str | Callable[..., Tensor]
@@ -57,6 +59,7 @@ class Term:
     temperature: Schedule | None = None
     views: Views | None = None
     changes: Mapping[str, Schedule] | None = None
+    gather: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.weight, bool) or not isinstance(self.weight, (int, float)) or not math.isfinite(self.weight):
@@ -79,6 +82,13 @@ class Term:
                 )
         if self.views is not None and self.views not in get_args(Views):
             raise ConfigError(f"A term's views must be one of {get_args(Views)}, got {self.views!r}.")
+        if not isinstance(self.gather, bool):
+            raise ConfigError(f"A term's gather must be true or false, got {self.gather!r}.")
+        if self.gather and self.loss == OWN:
+            raise ConfigError(
+                "A term's gather puts the samples of all processes together before the loss, and the student computes "
+                "its own loss itself: nothing would be gathered. Leave gather out."
+            )
         if isinstance(self.loss, str):
             if self.loss != OWN and self.loss not in catalogue():
                 raise ConfigError(f"There is no loss named {self.loss!r}. {nearest(self.loss, [OWN, *catalogue()])}")

@@ -7,6 +7,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,12 +32,23 @@ class LiveTeacher:
             mode is eval between `prepare` and `release`, then what it was.
         adapter: (model, batch, temperature) -> Signals.
         temperature: handed to the adapter; > 0.
+        device: where it answers; None for the student's device. A model that lies on several devices, or is sharded
+            over processes, stays where it is. Batches go there, and answers come to the student's device.
     """
 
-    def __init__(self, model: nn.Module, *, adapter: Adapter = auto, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        adapter: Adapter = auto,
+        temperature: float = 1.0,
+        device: torch.device | str | None = None,
+    ) -> None:
         self.model = model
         self.adapter = adapter
         self.temperature = temperature
+        self.device = None if device is None else torch.device(device)
+        self._students = self._own = torch.device("cpu")
         self._modes: list[tuple[nn.Module, bool]] = []
         self._reader: Reader | None = None
         self._dtype: torch.dtype | None = None
@@ -48,20 +61,28 @@ class LiveTeacher:
     def fingerprint(self) -> str:
         """sha256 over the temperature, every module's class and settings, and every parameter and buffer, saved or not.
 
-        Settings are those that a module shows when it is printed, and its `config`. Other attributes are not seen.
+        Settings are those that a module shows when it is printed, and its `config`. Other attributes are not seen. Of
+        a model that is sharded over processes, all of them must ask.
         """
         digest = hashlib.sha256(f"{self.temperature}\n".encode())
         for line in _settings(self.model):
             digest.update(f"{line}\n".encode())
         for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            whole: Any = tensor
+            if is_distributed(tensor):
+                whole = whole.full_tensor()
+            digest.update(whole.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def prepare(self, device: torch.device) -> None:
-        """Move to the device, freeze in eval mode."""
-        self.model.to(device)
-        self._device_type = device.type
+        """Move to the device, or to its own, and freeze in eval mode."""
+        if not is_spread(self.model):
+            self.model.to(self.device or device)
+        self._students = device
+        devices = (parameter.device for parameter in self.model.parameters() if not parameter.is_meta)
+        self._own = next(devices, self.device or device)
+        self._device_type = self._own.type
         if not self._modes:
             self._modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
@@ -111,15 +132,23 @@ class LiveTeacher:
                 temperature=self.temperature,
                 wanted=tuple(wanted),
                 whose="teacher",
-                stop_early=True,
+                stop_early=not is_spread(self.model),  # a sharded forward must come to its end in every process
             )
             reader.attach()
         if self._head is not None:
             self._head.look_at(batch)
+        if self._own != self._students:
+            batch = map_leaves(batch, partial(_moved, device=self._own))
         with torch.no_grad(), self._autocast():
             if not torch.is_autocast_enabled(self._device_type):
                 batch = map_leaves(batch, self._in_own_precision)
-            return reader.read(batch)
+            said = reader.read(batch)
+        if self._own == self._students:
+            return said
+        parts = {part.name: getattr(said, part.name) for part in fields(said)}
+        return Signals(
+            **{name: map_leaves(part, partial(_moved, device=self._students)) for name, part in parts.items()}
+        )
 
     def release(self) -> None:
         """Take hooks off and give every module its own mode back."""
@@ -139,6 +168,21 @@ class LiveTeacher:
     def _in_own_precision(self, leaf: Any) -> Any:
         """Floating tensors as the model takes them: a student may train in true bf16."""
         return leaf.to(self._dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+
+
+def is_spread(model: nn.Module) -> bool:
+    """Whether a model lies on several devices, or in parts in several processes."""
+    parameters = list(model.parameters())
+    return len({parameter.device for parameter in parameters}) > 1 or any(map(is_distributed, parameters))
+
+
+def is_distributed(tensor: Tensor) -> bool:
+    """Whether this process holds a part of the tensor only: a `DTensor`, whose class takes a second to import."""
+    return hasattr(tensor, "full_tensor")
+
+
+def _moved(leaf: Any, device: torch.device) -> Any:
+    return leaf.to(device, non_blocking=True) if isinstance(leaf, Tensor) else leaf
 
 
 def _settings(model: nn.Module) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -57,38 +57,27 @@ class BackOff:
         self.is_behind, self._is_noted = True, False
         return None
 
-    def backward(self, module: StepModule, backward: Callable[[], None]) -> None:
-        """Do a backward pass; if memory runs out, leave the gradients as they were and the batch to `finish`."""
-        if self._finishing or module.trainer.world_size > 1:
-            backward()
-            return
-        try:
-            if module.trainer.accumulate_grad_batches > 1:
-                with all_or_nothing(module):
-                    backward()
-            else:
-                backward()
-        except RuntimeError as error:
-            self._halve(module, error)
-            self.is_behind = True
-            if module.trainer.accumulate_grad_batches == 1:
-                for parameter in module.parameters():
-                    parameter.grad = None
-        else:
-            self._batch = None
+    def failed(self, module: StepModule, error: RuntimeError) -> None:
+        """A backward pass failed; if memory ran out, leave the batch to `finish`, else raise the error.
+
+        Raises:
+            MemoryExceeded: see `_halve`.
+        """
+        if self._finishing:
+            raise error
+        self._halve(module, error)
+        self.is_behind = True
 
     def finish(self, module: StepModule) -> tuple[Tensor, dict[str, Tensor], bool] | None:
         """Take the batch that waits in parts, forward and backward.
 
         Returns:
-            Its total and components, without graph, and whether it is a logged one; None if no batch waits, or its
-            losses are known, since memory ran out in the backward pass.
+            Its total and components, without graph, and whether it is a logged one; None if they are known, since
+            memory ran out in the backward pass.
 
         Raises:
             MemoryExceeded: see `_halve`.
         """
-        if not self.is_behind or self.at_a_time is None:
-            return None
         samples = samples_of(self._batch)
         counts: list[int] | None = None
         is_counted = False
@@ -99,9 +88,10 @@ class BackOff:
                 self._frees = False
                 garbage_collection_cuda()
             try:
+                at_a_time = self.at_a_time or samples
                 if not is_counted:
-                    counts, is_counted = module.counted_items(self._batch, self.at_a_time), True
-                end = min(samples, begin + self.at_a_time)
+                    counts, is_counted = module.counted_items(self._batch, at_a_time), True
+                end = min(samples, begin + at_a_time)
                 found.append(self._part(module, begin, end, Share((end - begin) / samples, _share(counts, begin, end))))
                 begin = end
             except RuntimeError as error:

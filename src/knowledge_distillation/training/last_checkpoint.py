@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.training.agreeing import Agreement
 from knowledge_distillation.training.places import next_free
 from knowledge_distillation.training.stopping import StopRequest
 
@@ -22,6 +22,8 @@ SECONDS = 600.0
 
 class LastCheckpoint(Checkpoint):
     """Writes last.ckpt, and obeys Ctrl-C and SIGTERM once the step at hand is done and written.
+
+    Of several processes any one may be asked: all of them stop, after the same step, about a second later.
 
     Args:
         folder: where; None for beside the best checkpoints.
@@ -39,6 +41,7 @@ class LastCheckpoint(Checkpoint):
             raise ConfigError(f"checkpoint_every must be a whole number of steps of at least 1, got {every_steps!r}.")
         self.folder, self.every_steps = folder, every_steps
         self.stop = StopRequest()
+        self._processes = Agreement()
         self._step, self._time = 0, time.monotonic()
 
     def path(self, trainer: Trainer) -> Path:
@@ -49,15 +52,17 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._step, self._time = trainer.global_step, time.monotonic()
         self.stop.begin()  # only now, since Lightning has taken SIGTERM over before
+        self._processes.begin(trainer.world_size)
+        # Lightning asks the first process before every step whether SIGTERM came, and on a GPU waits for the answer.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        stops = _any_rank(trainer, self.stop.received is not None)
-        if stops or self._is_due(trainer):
+        stops, late = self._processes.heard(self.stop.received or 0, int(self._is_late()))
+        if stops or late or self._is_due(trainer):
             self._save(trainer)
-        if stops:
-            self._obey()
+        self._obey(stops)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Nothing changes while a student is scored, so there is no step to finish first.
@@ -71,8 +76,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step > 0:
             self._save(trainer)
-        if _any_rank(trainer, self.stop.received is not None):
-            self._obey()
+        self._obey(*self._processes.heard(self.stop.received or 0, now=True))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self.stop.at_once and self.stop.received is not None:
@@ -84,17 +88,19 @@ class LastCheckpoint(Checkpoint):
         self.stop.end()
 
     def _is_due(self, trainer: Trainer) -> bool:
-        if self.every_steps is not None:
-            return trainer.global_step >= self._step + self.every_steps
-        return trainer.world_size == 1 and time.monotonic() > self._time + SECONDS
+        return self.every_steps is not None and trainer.global_step >= self._step + self.every_steps
+
+    def _is_late(self) -> bool:
+        return self.every_steps is None and time.monotonic() > self._time + SECONDS
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path(trainer), weights_only=False)
         self._step, self._time = trainer.global_step, time.monotonic()
 
-    def _obey(self) -> None:
-        self.stop.obey()
-        raise KeyboardInterrupt  # another rank was asked
+    def _obey(self, signal: int) -> None:
+        if signal:
+            self.stop.received = signal  # perhaps by another process
+            self.stop.obey()
 
 
 def set_last_aside(folder: Path) -> None:
@@ -102,10 +108,3 @@ def set_last_aside(folder: Path) -> None:
     last = folder / "last.ckpt"
     if last.exists():
         last.rename(next_free(folder, "last-{:03d}.ckpt"))
-
-
-def _any_rank(trainer: Trainer, mine: bool) -> bool:
-    if trainer.world_size == 1:
-        return mine
-    flag = torch.tensor(float(mine), device=trainer.strategy.root_device)
-    return bool(trainer.strategy.reduce(flag, reduce_op="sum") > 0)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair, check_normalised
 from knowledge_distillation.capture.reader import Reader
@@ -20,13 +21,16 @@ from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
 from knowledge_distillation.training.batch_parts import part_of, samples_of
+from knowledge_distillation.training.bucket_order import settle_buckets
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
-from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline, score
+from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline
 from knowledge_distillation.training.planning import check_apart, check_same_plan, check_warm_up, planned_steps
 from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
+from knowledge_distillation.training.sharding import shard
+from knowledge_distillation.training.shared_scoring import score_together
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
 from knowledge_distillation.training.step_module import StepModule
 from knowledge_distillation.training.student_weights import load_student, own_weights
@@ -268,11 +272,7 @@ class DistillationModule(StepModule):
         self.log_dict({**values, "val_final_loss": total}, on_step=False, on_epoch=True, sync_dist=True, prog_bar=True)
 
     def _score_whole(self, whole: WholeLoader) -> None:
-        value = 0.0
-        if self.trainer.is_global_zero:
-            value = score(self.pipeline, self.finished_student, whole.loader, whole.name)
-        if self.trainer.world_size > 1:
-            value = self.trainer.strategy.broadcast(value)
+        value = score_together(self.pipeline, self.finished_student, whole.loader, whole.name, self.trainer)
         self.scores[whole.name] = value
         self.log(whole.name, value, prog_bar=True, batch_size=1, add_dataloader_idx=False)
 
@@ -299,6 +299,17 @@ class DistillationModule(StepModule):
             warm_up_epochs=self.warm_up_epochs,
         )
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
+
+    def configure_model(self) -> None:
+        # DDP sends every buffer before every step; a memory of a million samples is a gigabyte
+        memories = [f"objective.{name}" for name in self.objective.shared_memories]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, memories)  # type: ignore[no-untyped-call]
+        mesh = self.device_mesh  # of Lightning's ModelParallelStrategy, which leaves the sharding to the module
+        if mesh is None:
+            return
+        for part in (self.student_model, self.objective):
+            if any(True for _ in part.parameters()):
+                shard(part, mesh["data_parallel"])
 
     def configure_callbacks(self) -> list[Callback]:
         return [_BetweenHooks()]
@@ -327,6 +338,11 @@ class DistillationModule(StepModule):
     def on_fit_start(self) -> None:
         self.student_model.train()
         self._prepare_teacher()
+        if self.trainer.world_size > 2:
+            settle_buckets(self.trainer.strategy.model, self)
+        if self.trainer.world_size > 1:
+            for memory in self.objective.shared_memories.values():
+                distributed.broadcast(memory, src=0)
 
     def on_validation_start(self) -> None:
         super().on_validation_start()
@@ -390,7 +406,7 @@ class _BetweenHooks(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if isinstance(pl_module, DistillationModule):
-            pl_module.finish_batch()  # before a checkpoint is written
+            pl_module.finish_batch()  # before checkpoints, whose callbacks come last
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(pl_module, DistillationModule):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -37,7 +39,7 @@ class NonFiniteGuard:
             )
         self.policy = policy
         self.in_a_row = 0
-        self._found: dict[Any, Tensor] = {}
+        self._found: dict[Any, tuple[Tensor, Tensor]] = {}
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
     def looks(self, device: torch.device) -> bool:
@@ -52,18 +54,20 @@ class NonFiniteGuard:
 
     def is_finite(self, loss: Tensor | None, gradients: Iterable[Tensor]) -> bool:
         """Whether a loss, a detached scalar, and all gradients are finite."""
-        if loss is not None and not bool(torch.isfinite(loss)):
+        if loss is not None and not math.isfinite(loss.item()):
             return False
-        groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = defaultdict(list)
         for gradient in gradients:
             dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-            groups.setdefault((dense.device, dense.dtype), []).append(dense)
+            groups[dense.device, dense.dtype].append(dense)
         return all(self._all_finite(group) for group in groups.values())
 
     def _all_finite(self, gradients: Sequence[Tensor]) -> bool:
         device = gradients[0].device
-        found = self._found.setdefault(device, torch.zeros((), device=device)).zero_()
-        one = torch.ones((), device=device)
+        if device not in self._found:
+            self._found[device] = torch.zeros((), device=device), torch.ones((), device=device)
+        found, one = self._found[device]
+        found.zero_()
         torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), found, one)  # the check of GradScaler
         return not bool(found)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -34,6 +34,20 @@ class InferencePipeline(Protocol):
         """
 
 
+@runtime_checkable
+class PartwisePipeline(InferencePipeline, Protocol):
+    """What a pipeline offers besides, if parts of a loader can be scored apart. Then processes share the loader."""
+
+    def measure_part(self, model: nn.Module, data_loader: Any) -> Any:
+        """What this part of the loader comes to, such as a sum and a count; plain data or tensors on the CPU.
+
+        A part may hold no batch at all.
+        """
+
+    def combine(self, parts: Sequence[Any]) -> dict[str, Any]:
+        """The result that the whole loader has, out of what its parts came to."""
+
+
 class AccuracyPipeline:
     """Share of items whose highest logit is at the label: the default where nothing else is given.
 
@@ -54,6 +68,14 @@ class AccuracyPipeline:
         Raises:
             ModelContractError: if batches carry no labels, or no item counts.
         """
+        return self.combine([self.measure_part(model, data_loader)])
+
+    def measure_part(self, model: nn.Module, data_loader: Iterable[Any]) -> tuple[int, int]:
+        """How many items are right, and how many count.
+
+        Raises:
+            ModelContractError: if batches carry no labels.
+        """
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         right = torch.zeros((), dtype=torch.long, device=device)
         seen = torch.zeros((), dtype=torch.long, device=device)
@@ -68,9 +90,18 @@ class AccuracyPipeline:
                 counted = signals.labels != self.ignore_index
                 right += ((signals.logits.argmax(dim=-1) == signals.labels) & counted).sum()
                 seen += counted.sum()
-        if int(seen) == 0:
+        return int(right), int(seen)
+
+    def combine(self, parts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """The accuracy of all parts together.
+
+        Raises:
+            ModelContractError: if no item counts.
+        """
+        right, seen = (sum(part[place] for part in parts) for place in (0, 1))
+        if seen == 0:
             raise ModelContractError("The validation loader gave no labelled item, so there is no accuracy to report.")
-        return {"inference_result": int(right) / int(seen), "count": int(seen)}
+        return {"inference_result": right / seen, "count": seen}
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -85,7 +116,11 @@ def score(pipeline: InferencePipeline, model: nn.Module, data_loader: Any, name:
     Raises:
         ModelContractError: if the result is no dict with a numeric "inference_result".
     """
-    result = pipeline.run_inference_pipeline(model, data_loader)
+    return number_of(pipeline.run_inference_pipeline(model, data_loader), name)
+
+
+def number_of(result: Any, name: str) -> float:
+    """The number in what a pipeline returned for the loader of this name; errors as of `score`."""
     if not isinstance(result, dict) or "inference_result" not in result:
         given = sorted(map(str, result)) if isinstance(result, dict) else type(result).__name__
         raise ModelContractError(

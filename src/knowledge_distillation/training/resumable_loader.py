@@ -59,7 +59,7 @@ class ResumableLoader:
         self._order: Any = self.sampler if batches is None else batches
         self._generators = _generators(loader, self._order, self.sampler)
         self._numbers = _SeededNumbers(self._order, self.sampler, self._generators)
-        self._next_start: tuple[int, int] | None = None
+        self._next_start: tuple[int, int, int] | None = None
         self._loader = loader_like(
             loader,
             _SeededBatches(loader.dataset, loader.collate_fn, whole=batches is None),
@@ -74,7 +74,7 @@ class ResumableLoader:
         return len(self._order)
 
     def __iter__(self) -> Iterator[Any]:
-        self._numbers.start = self._next_start or (_new_seed(self._generators), 0)
+        self._numbers.start = self._next_start or (_new_seed(self._generators), 0, 1)
         self._next_start = None
         return iter(self._loader)
 
@@ -83,9 +83,9 @@ class ResumableLoader:
         """The seed of the epoch that was begun last."""
         return self._numbers.start[0]
 
-    def begin_from(self, seed: int, batches: int) -> None:
-        """Let the next epoch be the one of this seed, without its first batches."""
-        self._next_start = (seed, batches)
+    def begin_from(self, seed: int, batches: int, every: int = 1) -> None:
+        """Let the next epoch be the one of this seed, without its first batches; and of the others every n-th only."""
+        self._next_start = (seed, batches, every)
 
     def generator_states(self) -> list[Tensor]:
         """Where the generators stand that the user gave the loader; they decide the seeds of the epochs to come."""
@@ -106,11 +106,11 @@ class _Drawn:
 
 
 class _SeededNumbers(Sampler[Any]):
-    """The user's order of an epoch, drawn from the seed of `start`, without as many batches as it says."""
+    """The user's order of an epoch, drawn from the seed of `start`; which batches of it, `start` says as well."""
 
     def __init__(self, order: Any, sampler: Any, generators: Sequence[torch.Generator]) -> None:
         self.order, self.sampler, self.generators = order, sampler, generators
-        self.start = (0, 0)
+        self.start = (0, 0, 1)
 
     def __len__(self) -> int:
         return len(self.order)
@@ -118,7 +118,7 @@ class _SeededNumbers(Sampler[Any]):
     def __iter__(self) -> Iterator[_Drawn]:
         return self._from(*self.start)  # a DataLoader with workers asks twice an epoch
 
-    def _from(self, seed: int, first: int) -> Iterator[_Drawn]:
+    def _from(self, seed: int, first: int, every: int) -> Iterator[_Drawn]:
         kept = [generator.get_state() for generator in self.generators]
         with generators_aside():
             for generator in self.generators:
@@ -132,7 +132,7 @@ class _SeededNumbers(Sampler[Any]):
                 given = iter(list(islice(order, len(self.order))))
         for generator, state in zip(self.generators, kept, strict=True):
             generator.set_state(state)
-        for number, entry in enumerate(islice(given, first, None), start=first):
+        for number, entry in islice(enumerate(given), first, None, every):
             yield _Drawn(entry, view_seed(seed, number))
 
 
@@ -230,6 +230,25 @@ def resumable(loader: Any, *, ranks: tuple[int, int] | None = None) -> Resumable
         why,
     )
     return WalkedLoader(loader) if loader_length(loader) is None else _SizedWalkedLoader(loader)
+
+
+def shared(loader: Any, rank: int, processes: int, seed: int) -> ResumableLoader | None:
+    """This process's share of a loader that all of them walk: each batch goes to one process, none to two.
+
+    Args:
+        loader: as the user built it; a sampler of it that shares samples already is passed over, since it repeats some.
+        rank: from 0 to processes - 1.
+        processes: how many.
+        seed: of the order and the transforms; the same in all processes.
+
+    Returns:
+        The share, of one pass; None where batches cannot be told apart by their number.
+    """
+    if _why_not(loader) is not None:
+        return None
+    share = ResumableLoader(loader, (0, 1) if isinstance(loader.sampler, DistributedSampler) else None)
+    share.begin_from(seed, rank, processes)
+    return share
 
 
 def fresh(loader: Any) -> Any:

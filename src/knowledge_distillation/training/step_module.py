@@ -12,7 +12,7 @@ from torch import Tensor
 from knowledge_distillation.errors import NonFiniteError
 from knowledge_distillation.objective.share import Share
 from knowledge_distillation.training import continuing
-from knowledge_distillation.training.back_off import BackOff
+from knowledge_distillation.training.back_off import BackOff, all_or_nothing
 from knowledge_distillation.training.continuing import BETWEEN, WITHIN, Standing
 from knowledge_distillation.training.durable_files import check_finite, not_finite, read_checkpoint
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
@@ -36,6 +36,8 @@ class StepModule(LightningModule):
         self._log = StepLog()
         self._guard = NonFiniteGuard(nonfinite)
         self._back_off = BackOff()
+        self._accumulates = self._is_scaled = False
+        self._looks = True
         self._total: Tensor | None = None
         self._standing: Standing | None = None
         self._edge_random_state: dict[str, Any] | None = None
@@ -87,48 +89,50 @@ class StepModule(LightningModule):
             self._log.write(self.trainer, total, components, stops=self._guard.policy == "stop")
 
     def backward(self, loss: Tensor, *arguments: Any, **settings: Any) -> None:
-        self._back_off.backward(self, lambda: super(StepModule, self).backward(loss, *arguments, **settings))
+        try:
+            if self._accumulates:
+                with all_or_nothing(self):
+                    super().backward(loss, *arguments, **settings)
+            else:
+                super().backward(loss, *arguments, **settings)
+        except RuntimeError as error:
+            self._back_off.failed(self, error)
+            if not self._accumulates:
+                self.zero_grad()
 
     def finish_batch(self) -> None:
-        """Do forward and backward of a batch that memory did not suffice for as a whole."""
-        found = self._back_off.finish(self)
-        if found is not None:
-            self._note(*found)
+        """Do forward and backward of a batch that memory did not suffice for as a whole, if one waits."""
+        if self._back_off.is_behind:
+            found = self._back_off.finish(self)
+            if found is not None:
+                self._note(*found)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        closure: Any = self._whole(optimizer_closure)
+        given: Any = optimizer_closure
+
+        def closure() -> Any:
+            result = given()
+            if self._back_off.is_behind:
+                given._result.closure_loss = None  # it holds the graph of the failed attempt
+                self.finish_batch()
+                return self._total
+            return result
+
         inner = getattr(optimizer, "optimizer", optimizer)
-        if self._guard.looks(self.device) and not isinstance(inner, torch.optim.LBFGS):  # which asks many times
-            loss = closure()
-            scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # and looks at gradients itself
-            if not self._guard.is_finite(self._total, () if scaled else self._gradients()):
-                self._leave_out()
-                return
-            self._guard.passed()
-
-            def closure() -> Any:
-                return loss
-
-        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+        if not self._looks or isinstance(inner, torch.optim.LBFGS):  # which asks many times
+            super().optimizer_step(epoch, batch_idx, optimizer, closure)
+            self.after_step()
+            return
+        loss = closure()
+        gradients = () if self._is_scaled else _gradients(inner)  # a scaler looks at them itself
+        if not self._guard.is_finite(self._total, gradients):
+            self._leave_out()
+            return
+        self._guard.passed()
+        super().optimizer_step(epoch, batch_idx, optimizer, lambda: loss)
         self.after_step()
-
-    def _whole(self, closure: Any) -> Callable[[], Any]:
-        """The closure, and after it what a batch still needs that memory did not suffice for as a whole."""
-
-        def whole() -> Any:
-            result = closure()
-            if not self._back_off.is_behind:
-                return result
-            closure._result.closure_loss = None  # it holds the graph of the failed attempt
-            self.finish_batch()
-            return self._total
-
-        return whole
-
-    def _gradients(self) -> Iterator[Tensor]:
-        return (parameter.grad for parameter in self.parameters() if parameter.grad is not None)
 
     def _leave_out(self) -> None:
         self._guard.failed(self.trainer.global_step, self._total)
@@ -175,7 +179,11 @@ class StepModule(LightningModule):
         return self._log.latest
 
     def _begin(self) -> None:
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        trainer: Any = self.trainer
+        self._accumulates = trainer.accumulate_grad_batches > 1 and trainer.world_size == 1
+        self._is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        self._looks = self._guard.looks(self.device)
+        every: int = trainer.log_every_n_steps
         self._log.begin_epoch(every, self.trainer.num_training_batches)
 
     def on_train_start(self) -> None:
@@ -234,3 +242,10 @@ class StepModule(LightningModule):
             self._back_off.at_a_time = self._standing.part.get("at_a_time")
         if self._standing is not None and self._standing.place == BETWEEN:
             self._edge_random_state = self._standing.part["random_state"]
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                yield parameter.grad

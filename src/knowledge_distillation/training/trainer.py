@@ -18,6 +18,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.training.checkpoint_io import DurableCheckpointIO
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
+from knowledge_distillation.training.launched import launched
 from knowledge_distillation.training.pipelines import higher_is_better
 from knowledge_distillation.training.progress import EpochLines, LossProgressBar
 
@@ -87,7 +88,8 @@ def make_trainer(
         metric: validation loader that chooses the best checkpoint.
         pipeline: scores that loader.
         steps_per_epoch: batches an epoch, where the loader knows; metrics are logged at least once an epoch.
-        overrides: any argument of `lightning.Trainer`; callbacks are added to the toolkit's own.
+        overrides: any argument of `lightning.Trainer`; callbacks are added to the toolkit's own. Under torchrun or
+            srun, devices and nodes are by default those that were started.
         checkpoint_every: optimiser steps between two last.ckpt within an epoch; None for one every ten minutes.
 
     Raises:
@@ -116,6 +118,7 @@ def make_trainer(
         "inference_mode": False,
         "num_sanity_val_steps": 0,
         "default_root_dir": str(directory),
+        **launched(),
     }
     return trainer_with({**defaults, **settings, "callbacks": callbacks})
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import knowledge_distillation
 from knowledge_distillation import DistillationModule, distill
 from knowledge_distillation.errors import CacheError, ConfigError, ShapeError
 from knowledge_distillation.teachers import CachedTeacher, write_cache
+from tests.ranks import Ranks
 from tests.teachers.cache.samples import rows_loader, small_cache, steady
 from tests.training.toys import CLASSES, FEATURES, QUIET, Losses, identical, mlp, points, quiet_trainer
 
@@ -193,17 +190,7 @@ def test_draws_at_another_temperature_are_refused(tmp_path: Path, made: float, r
 def test_two_processes_learn_from_one_cache(tmp_path: Path) -> None:
     """Each rank must see its own half of the samples, with their own answers, and both the same student."""
     small_cache(tmp_path / "cache", mlp())
-    source, root = Path(knowledge_distillation.__file__).parents[1], Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("learning_processes.py")), "cache", "run"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{root}", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,  # only against one that hangs: a busy machine may need minutes
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    Ranks(Path(__file__).with_name("learning_processes.py"), "cache", "run", directory=tmp_path).succeed()
     first, second = (json.loads((tmp_path / f"run-{rank}.json").read_text()) for rank in (0, 1))
     with torch.no_grad():
         every = mlp()(points().tensors[0])[:, 0].tolist()

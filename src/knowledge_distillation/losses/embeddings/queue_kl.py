@@ -90,7 +90,8 @@ class QueueKL(Loss):
     """`queue_kl` as a module; see there for shapes, units and sources. Learns nothing, but holds the queue.
 
     The queue starts as random directions. In training mode each call puts the batch's teacher embeddings
-    in place of the oldest ones, after the loss; in eval mode it stays as it is. Each process has its own.
+    in place of the oldest ones, after the loss; in eval mode it stays as it is. Of several processes each has
+    its own, unless the term gathers the samples of all.
 
     Args:
         width: of the embeddings on both sides, a whole number above 0; else ConfigError.
@@ -109,6 +110,8 @@ class QueueKL(Loss):
         ),
         exceptions={"zero_at_equality": "the teacher's temperature is lower than the student's"},
     )
+    memories = ("queue", "position")
+
     queue: Tensor
     position: Tensor
 

@@ -165,6 +165,8 @@ class CRD(Loss):
         exceptions={"zero_at_equality": "a contrast with negatives, never 0"},
     )
 
+    memories = ("student_bank", "teacher_bank", "bank_labels")
+
     student_bank: Tensor
     teacher_bank: Tensor
     bank_labels: Tensor

@@ -1,0 +1,28 @@
+"""What goes wrong for a user whose training runs in several processes and is broken off in one of them."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.training import digest
+from tests.run.rank_run import start
+
+
+@pytest.mark.parametrize(("number", "code", "asked"), [(signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 0)], ids=str)
+def test_a_signal_to_one_process_stops_all_with_one_checkpoint(
+    number: int, code: int, asked: int, tmp_path: Path
+) -> None:
+    """Otherwise the others wait for it for ever, or each writes over the checkpoint at a step of its own."""
+    start(tmp_path / "whole").succeed()
+    ranks = start(tmp_path / "run")
+    ranks.children[asked].wait_for("batch 5.")
+    ranks.children[asked].send(number)
+    done = ranks.wait()
+    assert ["done." in each.stdout for each in done] == [False, False]
+    assert [each.returncode for each in done] == [code, code], done[0].stderr[-3000:]
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
+    start(tmp_path / "run", resume="auto").succeed()
+    assert digest(tmp_path / "run") == digest(tmp_path / "whole")
