@@ -150,19 +150,7 @@ class DistillationModule(StepModule):
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: str | Path, map_location: Any = "cpu", **arguments: Any
     ) -> Self:
-        """Build the module from `arguments` and load the student's weights from a checkpoint.
-
-        Checkpoints of the original toolkit load as well; the teacher and the hyperparameters inside them are left
-        out. Only tensors and plain data are read, nothing in the file is run.
-
-        Args:
-            checkpoint_path: a .ckpt file.
-            map_location: as in `torch.load`.
-            arguments: the constructor's, dummies included.
-
-        Raises:
-            CheckpointError: if the file is missing, unreadable, or does not fit the student.
-        """
+        """The module of `arguments` with a checkpoint's student, as of `student_weights.load_student`."""
         module = cls(**arguments)
         load_student(module.student_model, checkpoint_path, map_location)
         return module

@@ -29,7 +29,19 @@ def read_student_weights(checkpoint_path: str | Path, map_location: Any = "cpu")
 
 
 def load_student(student: nn.Module, checkpoint_path: str | Path, map_location: Any = "cpu") -> None:
-    """Fill a student with its weights in a checkpoint; errors as of `read_student_weights`, or if they do not fit."""
+    """Fill a student with its weights in a checkpoint.
+
+    Checkpoints of the original toolkit load as well; the teacher and the hyperparameters inside them are left out. Only
+    tensors and plain data are read, nothing in the file is run.
+
+    Args:
+        student: filled in place.
+        checkpoint_path: a .ckpt file.
+        map_location: as in `torch.load`.
+
+    Raises:
+        CheckpointError: if the file is missing, unreadable, or does not fit the student.
+    """
     state = read_student_weights(checkpoint_path, map_location)
     try:
         student.load_state_dict(state)
