@@ -350,7 +350,8 @@ class DistillationModule(StepModule):
             checkpoint["teacher"] = self._follower.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
+        if "state_dict" in checkpoint:  # a strategy that shards has put the weights in place already
+            checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
         super().on_load_checkpoint(checkpoint)
         self._speed.load(checkpoint, self.trainer.strategy.root_device)
         if self.schedule == "one_cycle":
