@@ -34,19 +34,20 @@ from knowledge_distillation.kd_arguments import (
 )
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers import LiveTeacher
-from knowledge_distillation.training.durable_files import read_checkpoint
 from knowledge_distillation.training.fitting import check_checkpoint, fit
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint, set_last_aside
 from knowledge_distillation.training.loaders import loader_length
-from knowledge_distillation.training.module import DistillationModule, own_weights
+from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.pipelines import check_pipeline
 from knowledge_distillation.training.planning import check_arguments
 from knowledge_distillation.training.progress import LossProgressBar
 from knowledge_distillation.training.schedules import check_schedule
+from knowledge_distillation.training.student_weights import read_student_weights
 from knowledge_distillation.training.tracking import comet_from_file, log_hyperparameters
 from knowledge_distillation.training.trainer import checkpoint_callback, durable, trainer_with
 
+__all__ = ["KnowledgeDistillModel", "KnowledgeDistillationTraining", "ScorePrinter", "read_student_weights"]
 logger = logging.getLogger(__name__)
 LARGEST_COPY = 4 << 30
 """Bytes of models that are copied for the doctor's look before a training."""
@@ -125,45 +126,6 @@ class KnowledgeDistillModel(DistillationModule):
     def get_student_model(self) -> nn.Module:
         """The very student that was passed in."""
         return self.student_model
-
-    @classmethod
-    def load_from_checkpoint(  # type: ignore[override]
-        cls, checkpoint_path: str | Path, map_location: Any = "cpu", **arguments: Any
-    ) -> KnowledgeDistillModel:
-        """Build the module from `arguments` and load the student's weights from a checkpoint.
-
-        Checkpoints of the original toolkit load as well; the teacher and the hyperparameters inside them are left
-        out. Only tensors and plain data are read, nothing in the file is run.
-
-        Args:
-            checkpoint_path: a .ckpt file.
-            map_location: as in `torch.load`.
-            arguments: the constructor's, dummies included.
-
-        Raises:
-            CheckpointError: if the file is missing, unreadable, or does not fit the student.
-        """
-        state = read_student_weights(checkpoint_path, map_location)
-        module = cls(**arguments)
-        try:
-            module.student_model.load_state_dict(state)
-        except RuntimeError as error:
-            raise CheckpointError(f"The checkpoint {checkpoint_path} does not fit this student: {error}") from error
-        return module
-
-
-def read_student_weights(checkpoint_path: str | Path, map_location: Any = "cpu") -> dict[str, torch.Tensor]:
-    """The student's state dict from a checkpoint of this toolkit or of the original.
-
-    Raises:
-        CheckpointError: if the file is missing, holds anything but plain data, or has no student in it.
-    """
-    prefix = "student_model."
-    weights = own_weights(read_checkpoint(checkpoint_path, map_location).get("state_dict", {}))
-    student = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-    if not student:
-        raise CheckpointError(f"The checkpoint {checkpoint_path} holds no entry under {prefix!r}, so no student.")
-    return student
 
 
 class ScorePrinter(Callback):

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import nn
 
 from knowledge_distillation.errors import CheckpointError, ConfigError, nearest
@@ -18,6 +16,7 @@ from knowledge_distillation.evaluation.result import Evaluation
 from knowledge_distillation.export.exported import MANIFEST, read
 from knowledge_distillation.teachers import Teacher
 from knowledge_distillation.training.plan import TrainingPlan, built
+from knowledge_distillation.training.weights import load_weights
 
 
 def evaluate_run(
@@ -69,8 +68,8 @@ def _control(plan: TrainingPlan | None, directory: Path) -> dict[str, nn.Module]
         with torch.random.fork_rng(devices=[]):
             control = built(control)
     try:
-        load_model(control, str(file))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        load_weights(control, file)
+    except CheckpointError as error:
         raise CheckpointError(
             f"{file} must hold the control student of this run and does not: {error}. Compare again, or remove it."
         ) from error

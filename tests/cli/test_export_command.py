@@ -65,7 +65,7 @@ def test_a_difference_beyond_the_tolerance_fails_and_leaves_nothing(
 ) -> None:
     """Otherwise a script that checks the exit code ships another model."""
     monkeypatch.setattr(
-        "knowledge_distillation.export.safetensors_form.load_model",
+        "knowledge_distillation.export.safetensors_form.load_weights",
         lambda model, file: torch.nn.init.ones_(model[0].weight),
     )
     assert main(["export", "run", "--to", "safetensors", "--module", "mine.py"]) == 1

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from knowledge_distillation.objective import as_objective
-from knowledge_distillation.recipes.reading import _Loader, check_recipe
+from knowledge_distillation.recipes.reading import check_recipe
+from knowledge_distillation.untrusted import yaml_of
 from tests.docs.blocks import ALLOWED_REASONS, PAGES, blocks
 
 WITH_PYTHON = [page for page in PAGES if any(True for _ in blocks(page, "python"))]
@@ -39,7 +39,7 @@ def test_reasons_not_to_run() -> None:
 @pytest.mark.parametrize("block", [pytest.param(b, id=f"{b.page.stem}-{b.line}") for b in YAML_BLOCKS])
 def test_recipes_are_accepted(block: Any) -> None:
     """A recipe that is shown and then refused wastes its reader's first try."""
-    content = yaml.load(block.code, Loader=_Loader)
+    content = yaml_of(block.code)
     if "student" in content:
         check_recipe(content, f"{block.page.name}:{block.line}")
     as_objective(content["objective"])

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
 
 import knowledge_distillation as kd
 from docs.generate import choosing, docstrings
@@ -19,7 +18,7 @@ from docs.generate.loss_pages import example, pages
 from docs.generate.usage import example_settings, usage
 from knowledge_distillation.losses import catalogue
 from knowledge_distillation.objective import Objective
-from knowledge_distillation.recipes.reading import _Loader
+from knowledge_distillation.untrusted import yaml_of
 from tests.docs.blocks import ROOT
 from tests.laws.collect import cases_of
 
@@ -94,7 +93,7 @@ def test_module_line_is_a_constructor(name: str) -> None:
 @pytest.mark.parametrize("name", catalogue())
 def test_recipe_line_is_accepted(name: str) -> None:
     """The line for a recipe is one that a recipe takes."""
-    content = yaml.load(usage(catalogue()[name]).recipe, Loader=_Loader)
+    content = yaml_of(usage(catalogue()[name]).recipe)
     assert Objective(content["objective"]).terms[name].weight == 1
 
 

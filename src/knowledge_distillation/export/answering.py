@@ -12,6 +12,10 @@ from knowledge_distillation.errors import ModelContractError
 from knowledge_distillation.export.calls import Call, Input
 from knowledge_distillation.signals import Signals
 
+DTYPES = {str(value).removeprefix("torch."): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+DEEPEST = 1000
+"""The largest index in a path: as many places are made to be filled."""
+
 
 class Signature:
     """What a student took when it was exported, read from the manifest.
@@ -21,12 +25,15 @@ class Signature:
         dtypes: theirs.
         positional: names of what the student's forward takes by position.
         constants: what it was exported with besides tensors.
+
+    Raises:
+        KeyError, TypeError, ValueError: if the manifest does not tell.
     """
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
         entries = manifest["inputs"]
-        self.inputs = [Input(entry["name"], entry["parameter"], tuple(entry["inside"])) for entry in entries]
-        self.dtypes: list[torch.dtype] = [getattr(torch, entry["dtype"]) for entry in entries]
+        self.inputs = [Input(entry["name"], entry["parameter"], _path(entry["inside"])) for entry in entries]
+        self.dtypes = [DTYPES[entry["dtype"]] for entry in entries]
         self.positional = [str(name) for name in manifest["positional"]]
         self.constants = dict(manifest["constants"])
 
@@ -78,6 +85,13 @@ class Signature:
                 f"{', '.join(known.name for known in self.inputs)}."
             )
         return value
+
+
+def _path(inside: Sequence[Any]) -> tuple[str | int, ...]:
+    for key in inside:
+        if not isinstance(key, str) and not (type(key) is int and 0 <= key < DEEPEST):
+            raise ValueError(f"an input cannot lie at {key!r}")
+    return tuple(inside)
 
 
 def _holding(container: Any, path: tuple[str | int, ...]) -> Any:

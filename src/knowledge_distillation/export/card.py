@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.untrusted import json_of
 
 HUB_TASKS = ("accuracy", "f1", "wer", "perplexity")
 LIBRARIES = {
@@ -58,12 +58,19 @@ class Card:
 
 
 def known_of(run_directory: Path) -> dict[str, Any]:
-    """What a run wrote that its card tells: its evaluation and its comparison with the control."""
+    """What a run wrote that its card tells: its evaluation and its comparison with the control.
+
+    Raises:
+        ConfigError: if one of the files is damaged.
+    """
     found = {}
     for name in ("evaluation", "comparison"):
         file = run_directory / f"{name}.json"
         if file.is_file():
-            found[name] = json.loads(file.read_text(encoding="utf-8"))
+            try:
+                found[name] = json_of(file)
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{file} cannot be read: {error}. Measure it again, or remove it.") from error
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from knowledge_distillation.errors import ConfigError, ExportError
 from knowledge_distillation.export.answering import Signature
 from knowledge_distillation.export.calls import Plain, floats_as
 from knowledge_distillation.export.forms import FORMS
+from knowledge_distillation.untrusted import check_no_links_out, json_of, within
 
 MANIFEST = "manifest.json"
 
@@ -126,12 +126,25 @@ def read(directory: str | Path) -> Exported:
         ConfigError: if there is none.
     """
     path = Path(directory)
+    check_no_links_out(path)
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json_of(path / MANIFEST)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} holds no export: {MANIFEST} cannot be read ({error}).") from error
-    if not isinstance(manifest, dict) or manifest.get("form") not in FORMS:
+    if not isinstance(manifest, dict) or manifest.get("form") not in tuple(FORMS):
         raise ConfigError(f"{path / MANIFEST} must name a form, one of {', '.join(FORMS)}.")
+    try:
+        Signature(manifest).call()
+        if not manifest["files"] or not {"name", "bytes", "sha256"} <= manifest["files"][0].keys():
+            raise ValueError("it names no file")
+        if manifest["returns"] not in ("tensor", "tuple", "mapping") or not [
+            out["name"] for out in manifest["outputs"]
+        ]:
+            raise ValueError("it does not say what the student returns")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ConfigError(
+            f"{path / MANIFEST} is no manifest of an export ({type(error).__name__}: {error}). Export again."
+        ) from error
     return Exported(path, manifest)
 
 
@@ -147,7 +160,13 @@ def file_facts(file: Path) -> dict[str, Any]:
 def check_files(path: Path, manifest: Mapping[str, Any]) -> None:
     """Raise ExportError unless every file is the one that the manifest tells of."""
     for entry in manifest["files"]:
-        file = path / entry["name"]
+        try:
+            file = within(path, entry["name"])
+        except ValueError as error:
+            raise ExportError(
+                f"{path / MANIFEST} must tell of the files beside it, and {error}: a file that is not this export's "
+                "would be opened. Export again."
+            ) from None
         if not file.is_file() or file_facts(file) != entry:
             raise ExportError(
                 f"{file} is missing or not the file that was proven equal to the student: its sha256 must be "

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from knowledge_distillation.errors import ExportError, MissingExtraError
 from knowledge_distillation.export.exported import check_files, read
+from knowledge_distillation.training.keys import remember, without_keys
 
 
 def push(directory: str | Path, repo_id: str, *, token: str | None = None, private: bool = True) -> str:
@@ -33,6 +34,8 @@ def push(directory: str | Path, repo_id: str, *, token: str | None = None, priva
         raise MissingExtraError(
             "Pushing needs huggingface_hub: pip install 'knowledge-distillation-toolkit[hub]'"
         ) from error
+    if token:
+        remember(token)
     try:
         api = HfApi(token=token)
         address = api.create_repo(repo_id, private=private, exist_ok=True)
@@ -41,7 +44,7 @@ def push(directory: str | Path, repo_id: str, *, token: str | None = None, priva
             repo_id=repo_id,
             commit_message=f"A distilled student as {export.manifest['form']}",
         )
+        return str(address)
     except Exception as error:
-        reason = str(error).replace(token, "***") if token else str(error)
-        raise ExportError(f"The hub did not take {export.path} as {repo_id}: {reason}") from None
-    return str(address)
+        refusal = ExportError(f"The hub did not take {export.path} as {repo_id}: {without_keys(str(error))}")
+    raise refusal  # out of the handler, so that what the hub said is no context of it

@@ -57,8 +57,38 @@ def write_onnx(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def open_onnx(file: Path, structure: Plain | None, names: Sequence[str]) -> Callable[..., Sequence[Tensor]]:
-    """A callable on tensors, in the order of the names, that runs the file with onnxruntime on the CPU."""
-    return _session(str(file), names)
+    """A callable on tensors, in the order of the names, that runs the file with onnxruntime on the CPU.
+
+    Raises:
+        ExportError: if it is no ONNX file that onnxruntime takes, or it keeps weights in other files, as ours never do.
+        MissingExtraError: if the extra "onnx" is not installed.
+    """
+    onnx, _ = packages()
+    try:
+        model = onnx.load(str(file), load_external_data=False)
+        graphs = [model.graph, *model.functions]
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for graph in graphs for tensor in _weights(graph)):
+            raise ValueError("it names other files as its weights")
+        return _session(str(file), names)
+    except Exception as error:  # protobuf and onnxruntime have errors of their own for every fault
+        raise ExportError(
+            f"{file} must be an ONNX file with all its weights, and is not ({type(error).__name__}: "
+            f"{str(error)[:500]}). It was not run. Export again."
+        ) from error
+
+
+def _weights(graph: Any) -> Iterator[Any]:
+    """The tensors that stand in a graph, and in the branches and loops in it."""
+    yield from getattr(graph, "initializer", ())
+    for sparse in getattr(graph, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _weights(inner)
 
 
 def _session(source: str | bytes, names: Sequence[str]) -> Callable[..., Sequence[Tensor]]:

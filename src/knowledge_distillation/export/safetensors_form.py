@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.export.calls import Plain
 from knowledge_distillation.export.job import Job
+from knowledge_distillation.training.weights import load_weights
 
 
 def write_safetensors(job: Job, folder: Path) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def open_safetensors(file: Path, structure: Plain | None, names: Sequence[str]) 
 
     Raises:
         ConfigError: if there is no structure.
+        CheckpointError: if the file does not hold the structure's weights.
     """
     if structure is None:
         raise ConfigError(
@@ -43,5 +45,5 @@ def open_safetensors(file: Path, structure: Plain | None, names: Sequence[str]) 
         for value in fresh.student.state_dict().values():
             if isinstance(value, Tensor):
                 value.fill_(float("nan") if value.is_floating_point() else 0)
-    load_model(fresh.student, str(file))
+    load_weights(fresh.student, file)
     return fresh

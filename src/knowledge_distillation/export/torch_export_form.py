@@ -11,6 +11,7 @@ from torch import Tensor
 
 from knowledge_distillation.export.calls import Plain
 from knowledge_distillation.export.job import Job
+from knowledge_distillation.export.opening_programs import open_program
 from knowledge_distillation.export.tracing import quiet, traced
 
 
@@ -28,9 +29,8 @@ def write_torch_export(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def open_torch_export(file: Path, structure: Plain | None, names: Sequence[str]) -> Callable[..., Sequence[Tensor]]:
-    """A callable on tensors that runs the program."""
-    with quiet():
-        module = torch.export.load(file).module()
+    """A callable on tensors that runs the program; errors as of `open_program`."""
+    module = open_program(file)
 
     def answer(*tensors: Tensor) -> list[Tensor]:
         with quiet():

@@ -16,6 +16,7 @@ from knowledge_distillation.recipes.reading import Recipe
 from knowledge_distillation.teachers import CachedTeacher, Teacher, write_cache
 from knowledge_distillation.teachers.cache.shards import write_whole
 from knowledge_distillation.teachers.cache.writing import Progress
+from knowledge_distillation.untrusted import text_of
 
 TEACHER = "teacher.json"
 """What the recipe said of a teacher that it trained, beside the cache of its answers."""
@@ -70,7 +71,10 @@ def _check_same_teacher(recipe: Recipe) -> None:
     home = cache_directory(recipe)
     noted, now = home / TEACHER, json.dumps(recipe.teacher, sort_keys=True, default=str)
     if noted.exists():
-        was = noted.read_text(encoding="utf-8")
+        try:
+            was = text_of(noted)
+        except (OSError, ValueError) as error:
+            raise CacheError(f"{noted} cannot be read: {error}. Choose another cache.directory.") from error
         if was != now:
             raise CacheError(
                 f"The teacher that lies with the cache {home} was trained from the section {was}, and the recipe says "

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import nn
 
 from knowledge_distillation.domains.catalogue import build_data, build_model
@@ -30,6 +28,7 @@ from knowledge_distillation.teachers import Teacher
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.schedules import check_schedule
 from knowledge_distillation.training.speed import check_speed
+from knowledge_distillation.training.weights import load_weights
 from knowledge_distillation.ways.stages import finished, how_to_continue
 
 logger = logging.getLogger(__name__)
@@ -161,8 +160,8 @@ def _model(
     weights = spec.get("weights")
     if weights is not None:
         try:
-            load_model(model, weights)
-        except (OSError, SafetensorError, RuntimeError) as error:
+            load_weights(model, weights)
+        except CheckpointError as error:
             raise CheckpointError(f"The weights {weights} cannot be loaded into {spec['name']}: {error}") from error
     return model
 

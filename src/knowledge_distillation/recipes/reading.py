@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
@@ -13,8 +12,9 @@ from typing import Any
 import yaml
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.untrusted import LARGEST_YAML as LARGEST_FILE
+from knowledge_distillation.untrusted import text_of, yaml_of
 
-LARGEST_FILE = 1_000_000
 TRAINER_KEYS = (
     "precision", "accelerator", "devices", "strategy", "num_nodes",
     "accumulate_grad_batches", "gradient_clip_val", "deterministic",
@@ -25,6 +25,8 @@ TRAINING_KEYS = (
     *TRAINER_KEYS,
 )  # fmt: skip
 CACHE_KEYS = ("directory", "signals", "views", "seed", "shard_bytes", "check_inputs")
+OBJECTS = ("callbacks", "plugins", "logger")
+"""Arguments of the Trainer that a recipe may only switch."""
 SEVERAL = ("ensemble", "confident", "routed")
 """Teachers that are made of members."""
 
@@ -68,29 +70,6 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads 1e-3 as a number, as JSON does, and refuses duplicate keys and aliases."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise ConfigError(
-                "A recipe must not use YAML aliases (*name): they can expand without bound. Write values out."
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = {str(key) for key in keys if keys.count(key) > 1}
-        if repeated:
-            raise ConfigError(f"A recipe names {sorted(repeated)} twice; the second would silently win.")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
 def shipped() -> dict[str, Path]:
     """Recipes that come with the package, by name."""
     folder = Path(str(resources.files(__package__)))
@@ -114,12 +93,10 @@ def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         )
     if not path.is_file():
         raise ConfigError(f"There is no recipe file {path}. Shipped recipes: {', '.join(shipped())}.")
-    if path.stat().st_size > LARGEST_FILE:
-        raise ConfigError(f"The recipe {path} is larger than {LARGEST_FILE} bytes; that is no recipe.")
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"The recipe {path} must be UTF-8 text, and is not: {error}.") from None
+        text = text_of(path, LARGEST_FILE)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The recipe {path} must be a small text in UTF-8, and is not: {error}.") from None
     content = parsed(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(
@@ -127,7 +104,12 @@ def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         )
     for override in overrides:
         _override(content, override)
-    return check_recipe(content, str(path))
+    try:
+        return check_recipe(content, str(path))
+    except ConfigError:
+        raise
+    except ValueError as error:  # Python does not print whole numbers of more than 4,300 digits
+        raise ConfigError(f"{path} holds a number that is none of a recipe's: {error}.") from None
 
 
 def as_yaml(sections: Mapping[str, Any]) -> str:
@@ -204,11 +186,17 @@ def _check_training(training: Any, known: Iterable[str], source: str) -> None:
         raise ConfigError(f"{source} must be a mapping, got {training!r}.")
     _known(training, known, source)
     seed = training.get("seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"{source}.seed must be a whole number, got {seed!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ConfigError(f"{source}.seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
     for key in ("trainer", "data"):
         if not isinstance(training.get(key) or {}, Mapping):
             raise ConfigError(f"{source}.{key} must be a mapping, got {training[key]!r}.")
+    given = training.get("trainer") or {}
+    for key in OBJECTS:
+        if not isinstance(given.get(key), (bool, type(None))):
+            raise ConfigError(
+                f"{source}.trainer.{key} takes objects of Python, and a recipe holds data. Call kd.distill in Python."
+            )
 
 
 def _check_cache(cache: Any, teacher: Any, source: str) -> None:
@@ -229,11 +217,11 @@ def _check_weights(model: Mapping[str, Any], source: str) -> None:
 def parsed(text: str, source: str) -> Any:
     """Plain YAML as data; `source` is where it stands, for the ConfigError."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: dates that do not exist, numbers without end
+        return yaml_of(text)
+    except ConfigError:
+        raise
+    except ValueError as error:
         raise ConfigError(f"{source} is no plain YAML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{source} is nested too deeply to be a recipe.") from None
 
 
 def settings_from(overrides: Iterable[str]) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_model
 from torch import nn
 
 from knowledge_distillation.domains.catalogue import build_data, build_model
@@ -20,6 +18,8 @@ from knowledge_distillation.recipes.reading import Recipe, read_recipe
 from knowledge_distillation.recipes.sources import make_teacher
 from knowledge_distillation.recipes.students import FROM_TEACHER, check_student, made_from
 from knowledge_distillation.teachers import Teacher
+from knowledge_distillation.training.weights import load_weights
+from knowledge_distillation.untrusted import check_no_links_out
 
 SWEEP, TRIALS = "sweep.json", "trials"
 """What marks the directory of a sweep, whose trials share its teacher, and where they lie in it."""
@@ -63,13 +63,15 @@ def rebuilt(run_directory: str | Path, own: Mapping[str, Any] | None = None) -> 
         The student on the CPU in eval mode, the data, and the recipe. torch's random state is left as it was.
 
     Raises:
-        ConfigError: if there is no recipe, or it names no student and data because `distill` was called from Python.
+        ConfigError: if there is no recipe, it names no student and data because `distill` was called from Python, or a
+            link in the directory leads out of it.
         CheckpointError: if the weights are missing or do not fit.
     """
     home = Path(run_directory)
     file = home / "recipe.yaml"
     if not file.is_file():
         raise ConfigError(f"{home} holds no recipe.yaml, so it is no run. Name the directory that `kd train` wrote.")
+    check_no_links_out(home)
     recipe = _recipe(file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.get("seed", 0))
@@ -149,8 +151,8 @@ def _filled(model: nn.Module, spec: Mapping[str, Any], weights: Path, role: str)
         CheckpointError: if they are missing or do not fit.
     """
     try:
-        load_model(model, str(weights))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        load_weights(model, weights)
+    except CheckpointError as error:
         raise CheckpointError(
             f"{weights} must hold the weights of the {role} {spec['name']!r} and does not: {error}. "
             + (

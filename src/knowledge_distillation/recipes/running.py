@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback
+from torch.nn import Module
 
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import ConfigError
@@ -99,9 +100,11 @@ def cache_recipe(
 
 
 def own_names(file: str | Path) -> dict[str, Any]:
-    """Models and data sets from a Python file that the user named: every public function and class in it.
+    """Models and data sets from a Python file that the user named: its public functions, classes and imported models.
 
-    The file is run, so it must be the user's own. Nothing is ever run that only a recipe names.
+    The file is run, so it must be the user's own. Nothing is ever run that only a recipe names: of what the file
+    imports, models count, and what its `__all__` lists. Else a recipe could call a `shutil.rmtree` that the file needs
+    for itself.
 
     Raises:
         ConfigError: if the file is missing or fails.
@@ -118,4 +121,10 @@ def own_names(file: str | Path) -> dict[str, Any]:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ConfigError(f"--module {path} failed: {type(error).__name__}: {error}") from error
-    return {name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
+    listed = getattr(module, "__all__", ())
+
+    def is_offered(name: str, value: Any) -> bool:
+        own = getattr(value, "__module__", None) == spec.name or (isinstance(value, type) and issubclass(value, Module))
+        return callable(value) and (name in listed or (own and not name.startswith("_")))
+
+    return {name: value for name, value in vars(module).items() if is_offered(name, value)}

@@ -15,6 +15,7 @@ from knowledge_distillation.recipes.running import check_builds
 from knowledge_distillation.recipes.search_space import examples, read_space
 from knowledge_distillation.recipes.trials import Trials, ended, load_optuna
 from knowledge_distillation.training.places import next_free
+from knowledge_distillation.untrusted import check_no_links_out, json_of
 
 BEST = "best.yaml"
 
@@ -132,12 +133,18 @@ def _open(home: Path, asked: Mapping[str, Any], resume: bool) -> None:
         return
     if not resume:
         raise ConfigError(f"{home} already holds a sweep. Choose another directory, or go on with --resume.")
-    before = json.loads(file.read_text(encoding="utf-8"))
+    check_no_links_out(home)
+    try:
+        before = {name: value for name, value in json_of(file).items() if name in asked}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{file} cannot be read ({error}), so the sweep cannot go on. Begin another in a directory of its own."
+        ) from error
     for name, value in asked.items():
-        if before[name] != value:
+        if before.get(name) != value:
             raise ConfigError(
-                f"The sweep in {home} was begun with another {name}: {before[name]!r}, now {value!r}. Go on with what "
-                "it was begun with, or begin another in a directory of its own."
+                f"The sweep in {home} was begun with another {name}: {before.get(name)!r}, now {value!r}. Go on with "
+                "what it was begun with, or begin another in a directory of its own."
             )
 
 

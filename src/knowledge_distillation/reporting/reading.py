@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.untrusted import LARGEST_YAML, check_no_links_out, json_of, text_of, yaml_of
 
-LARGEST_FILE = 64 * 2**20
 Curve = list[tuple[float, float]]
 
 
@@ -58,11 +55,12 @@ def read_run(directory: str | Path) -> RunFiles:
     """Read a run.
 
     Raises:
-        ConfigError: if the directory is not there, or holds nothing of a run.
+        ConfigError: if the directory is not there, holds nothing of a run, or a link in it leads out of it.
     """
     home = Path(directory)
     if not home.is_dir():
         raise ConfigError(f"There is no directory {home}. A report is written about the directory of a run.")
+    check_no_links_out(home, but="samples")
     damaged: dict[str, str] = {}
     names = ("environment", "comparison", "evaluation", "doctor")
     found = {name: _json(home / f"{name}.json", damaged) for name in names}
@@ -96,8 +94,8 @@ def _json(path: Path, damaged: dict[str, str]) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(_text(path))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json_of(path)
+    except (OSError, ValueError) as error:
         damaged[_name(path)] = f"{type(error).__name__}: {error}"
         return None
     if not isinstance(content, dict):
@@ -110,9 +108,9 @@ def _recipe(path: Path, damaged: dict[str, str]) -> tuple[str, dict[str, Any]]:
     if not path.is_file():
         return "", {}
     try:
-        text = _text(path)
-        content = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        text = text_of(path, LARGEST_YAML)
+        content = yaml_of(text)
+    except (OSError, ValueError) as error:
         damaged[path.name] = f"{type(error).__name__}: {error}"
         return "", {}
     return text, content if isinstance(content, dict) else {}
@@ -149,12 +147,6 @@ def _finite(text: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None
-
-
-def _text(path: Path) -> str:
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"it is larger than {LARGEST_FILE} bytes")
-    return path.read_text(encoding="utf-8")
 
 
 def _is_altered(folder: Path, manifest: Mapping[str, Any]) -> bool:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
 
 from knowledge_distillation.errors import ConfigError, MissingExtraError, nearest
 
-DOWNLOADING = ("pretrained", "weights", "checkpoint_path", "pretrained_cfg", "trust_remote_code")
+DOWNLOADING = (
+    "pretrained", "weights", "weights_backbone", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay",
+    "use_pretrained_backbone", "auto_map", "trust_remote_code", "kernel_config",
+)  # fmt: skip
+CODE = ("attn_implementation", "_attn_implementation", "experts_implementation", "backbone")
+"""Where Transformers takes "owner/name" for a repository, whose code or weights it would fetch."""
 
 
 def from_config(
@@ -39,8 +44,8 @@ def from_config(
     if library not in LIBRARIES:
         raise ConfigError(f"There is no library {library!r} to take models from. {nearest(library, LIBRARIES)}")
     chosen = dict(settings or {})
-    for name in DOWNLOADING:
-        if name in chosen:
+    for name, value in _flat(chosen):
+        if name in DOWNLOADING or (name in CODE and "/" in str(value)):
             raise ConfigError(
                 f"The setting {name!r} would load weights or code from elsewhere, and a model is made untrained here. "
                 "Name a safetensors file as the section's weights, or pass a model that you loaded yourself."
@@ -51,6 +56,17 @@ def from_config(
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{library}'s model {model!r} cannot be made with {chosen}: {error}") from error
+
+
+def _flat(settings: Any) -> Iterator[tuple[str, Any]]:
+    """Every name and value of nested settings: a configuration may have others in it."""
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            yield str(name), value
+            yield from _flat(value)
+    elif isinstance(settings, (list, tuple)):
+        for value in settings:
+            yield from _flat(value)
 
 
 def _timm(model: str, classes: int | None, channels: int | None, settings: dict[str, Any]) -> nn.Module:
@@ -72,8 +88,6 @@ def _torchvision(model: str, classes: int | None, channels: int | None, settings
             f"torchvision's models take images of 3 channels, and the data has {channels}. Take timm's model of the "
             "same kind."
         )
-    if "weights_backbone" in settings:
-        raise ConfigError("The setting 'weights_backbone' would download weights; leave it out.")
     extra = {"weights_backbone": None} if model in models.list_models(module=models.segmentation) else {}
     given = {} if classes is None else {"num_classes": classes}
     made: nn.Module = models.get_model(model, weights=None, **{**extra, **given, **settings})
@@ -82,7 +96,8 @@ def _torchvision(model: str, classes: int | None, channels: int | None, settings
 
 def _transformers(model: str, classes: int | None, channels: int | None, settings: dict[str, Any]) -> nn.Module:
     transformers = _library("transformers", "text")
-    kind: Any = getattr(transformers, model, None)
+    # a module of Transformers would be imported by its mere name; classes alone begin with a capital letter
+    kind: Any = getattr(transformers, model, None) if model[:1].isupper() else None
     base = transformers.PreTrainedModel
     if not (isinstance(kind, type) and issubclass(kind, base) and getattr(kind, "config_class", None)):
         known = [name for name in dir(transformers) if name.endswith(("Model", "LM", "Classification", "CTC"))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -104,6 +105,7 @@ def read_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any
                     "with them. Continue from another checkpoint of the run."
                 )
             file.seek(0)
+            _check_not_packed(file, size)
             content = torch.load(file, map_location=map_location, weights_only=True)
     except CheckpointError:
         raise
@@ -150,6 +152,17 @@ def _tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, (list, tuple)):
         for number, entry in enumerate(value):
             yield from _tensors(entry, f"{name}.{number}")
+
+
+def _check_not_packed(file: Any, size: int) -> None:
+    """Raise ValueError if an archive unpacks to more than its bytes, as torch never writes one: a small file would fill
+    the memory."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > size:
+            raise ValueError(f"it unpacks to {unpacked:,} bytes")
+    file.seek(0)
 
 
 def _size(checkpoint: Mapping[str, Any]) -> int:

@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import Trainer
+from torch import Tensor
 
 from knowledge_distillation.errors import CheckpointError
+from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import read_checkpoint
-from knowledge_distillation.training.module import DistillationModule, own_weights
+from knowledge_distillation.training.keys import hiding_keys
+from knowledge_distillation.training.module import DistillationModule
+from knowledge_distillation.training.student_weights import own_weights
 
 
 def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpoint: str | None) -> None:
@@ -37,7 +41,10 @@ def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpo
         # Lightning looks for a position that it would keep itself; `continuing` keeps ours.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         try:
-            trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+            hiding_keys(
+                "The training broke off, perhaps in a tracker",
+                lambda: trainer.fit(module, ckpt_path=checkpoint, weights_only=True),
+            )
         except SystemExit as error:
             if not trainer.interrupted:
                 raise
@@ -55,8 +62,11 @@ def check_checkpoint(path: str, module: DistillationModule) -> dict[str, Any]:
         CheckpointError: if not.
     """
     content = read_checkpoint(path, "cpu")
-    if not isinstance(content.get("state_dict"), dict):
+    weights = content.get("state_dict")
+    if not isinstance(weights, dict) or not all(isinstance(entry, Tensor) for entry in weights.values()):
         raise CheckpointError(f"The checkpoint {path} holds no weights under 'state_dict'.")
+    if not isinstance(content.get(KEY, {}), dict):
+        raise CheckpointError(f"The checkpoint {path} does not say where its training stood: it is not one of ours.")
     state = own_weights(content["state_dict"])
     if any(name.startswith("teacher_model.") for name in content["state_dict"]):
         raise CheckpointError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -33,6 +34,10 @@ from knowledge_distillation.training.sharding import shard
 from knowledge_distillation.training.shared_scoring import score_together
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
 from knowledge_distillation.training.step_module import StepModule
+from knowledge_distillation.training.student_weights import load_student, own_weights
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class DistillationModule(StepModule):
@@ -139,6 +144,15 @@ class DistillationModule(StepModule):
     def finished_student(self) -> nn.Module:
         """What is scored and shipped: the student, or with the parts that a loss such as `SimKD` leaves in it."""
         return self.objective.finished(self.student_model)
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: Any = "cpu", **arguments: Any
+    ) -> Self:
+        """The module of `arguments` with a checkpoint's student, as of `student_weights.load_student`."""
+        module = cls(**arguments)
+        load_student(module.student_model, checkpoint_path, map_location)
+        return module
 
     # -- signals ---------------------------------------------------------------------------------------------------
 
@@ -385,12 +399,3 @@ class _BetweenHooks(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(pl_module, DistillationModule):
             pl_module.let_go()  # hooks and modes, since Lightning calls no teardown when training raises
-
-
-def own_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The student's and the objective's entries of a state dict.
-
-    The original toolkit's checkpoints also hold the whole teacher ("teacher_model.") and hyperparameters as
-    buffers; both are left out.
-    """
-    return {name: tensor for name, tensor in state.items() if name.startswith(("student_model.", "objective."))}

@@ -18,6 +18,7 @@ from torch import nn
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.training.durable_files import read_checkpoint
 from knowledge_distillation.training.places import next_free
+from knowledge_distillation.untrusted import check_no_links_out
 
 logger = logging.getLogger(__name__)
 SHOWN = "KD_RUN_DIRECTORY"
@@ -33,7 +34,8 @@ def open_directory(directory: str | Path | None, resume: str | Path | None) -> P
         resume: None for a fresh run; anything else continues what lies there.
 
     Raises:
-        ConfigError: if another run lies there and is not to be continued, or the directory cannot be made.
+        ConfigError: if another run lies there and is not to be continued, the directory cannot be made, or a link in it
+            leads out of it.
     """
     if getattr(rank_zero_only, "rank", 0) not in (0, None):
         return _given_to_rank(directory)
@@ -47,6 +49,7 @@ def open_directory(directory: str | Path | None, resume: str | Path | None) -> P
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"The run directory {path} cannot be made: {error}") from error
+    check_no_links_out(path)
     return path
 
 

@@ -1,16 +1,22 @@
-"""Experiment tracking by name, through Lightning's own loggers. Keys stay out of every message."""
+"""Experiment tracking by name, through Lightning's own loggers. Keys stay out of every message; see `keys`."""
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CometLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from knowledge_distillation.errors import ConfigError, DistillationError, MissingExtraError, nearest
+from knowledge_distillation.training.keys import hiding_keys, known_keys, plain_without_keys, remember
+
+logger = logging.getLogger(__name__)
 
 
 def trackers(names: Iterable[str], directory: Path, experiment: str) -> list[Logger]:
@@ -30,7 +36,9 @@ def _one(name: str, directory: Path, experiment: str) -> Logger:
         raise ConfigError(f"There is no tracker named {name!r}. {nearest(name, TRACKERS)}")
     package, make = TRACKERS[name]
     _require(package, extra=name)
-    return make(directory, experiment)
+    for key in known_keys():
+        remember(key)  # so that the library's own log lines do not show it
+    return _begun(name, lambda: make(directory, experiment))
 
 
 TRACKERS: Mapping[str, tuple[str, Callable[[Path, str], Logger]]] = {
@@ -67,9 +75,13 @@ def comet_from_file(path: str | Path, experiment: str) -> Logger:
 
 
 def read_comet_file(path: str | Path) -> tuple[str, str, str]:
-    """The three lines of a Comet file, with line ends of any system stripped."""
+    """The three lines of a Comet file, with line ends of any system stripped.
+
+    Logs a warning where others than its owner may read the file.
+    """
     file = Path(path)
     try:
+        mode = stat.S_IMODE(file.stat().st_mode)
         lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
@@ -82,24 +94,40 @@ def read_comet_file(path: str | Path) -> tuple[str, str, str]:
             f"The Comet file {str(file)!r} must hold three lines: API key, project name, workspace; {filled} of them "
             "are filled."
         )
+    if os.name == "posix" and mode & 0o077:
+        logger.warning(
+            "The Comet file %s holds an API key and may be read by others (mode %04o). Run: chmod 600 %s",
+            file,
+            mode,
+            file,
+        )
     return lines[0], lines[1], lines[2]
 
 
 def _comet(api_key: str | None, project: str | None, workspace: str | None, experiment: str) -> Logger:
     if not api_key:
         raise ConfigError("Comet needs an API key: set COMET_API_KEY or name the original's three-line file.")
-    failure = None
-    try:
-        return CometLogger(
+    remember(api_key)
+    return _begun(
+        "Comet",
+        lambda: CometLogger(
             api_key=api_key,
             project=project,
             workspace=workspace,
             name=experiment or None,
             auto_histogram_weight_logging=True,
-        )
-    except Exception as error:  # the library puts the key into its own messages
-        failure = f"{type(error).__name__}: {error}".replace(api_key, "<key>")
-    raise DistillationError(f"Comet could not be reached or refused the experiment: {failure}")
+        ),
+    )
+
+
+def _begun(name: str, make: Callable[[], Logger]) -> Logger:
+    said = f"{name} could not be reached or refused the experiment"
+    try:
+        return hiding_keys(said, make)
+    except DistillationError:
+        raise
+    except Exception as error:
+        raise DistillationError(f"{said}: {type(error).__name__}: {error}") from error
 
 
 def _require(package: str, *, extra: str) -> None:
@@ -111,7 +139,9 @@ def _require(package: str, *, extra: str) -> None:
 
 
 def log_hyperparameters(loggers: Iterable[Logger], values: Mapping[str, Any] | None) -> None:
-    """Send hyperparameters to every logger; None sends nothing."""
-    for logger in loggers:
-        if values:
-            logger.log_hyperparams(dict(values))
+    """Send hyperparameters to every logger, without keys; None sends nothing."""
+    if not values:
+        return
+    for tracker in loggers:
+        send = partial(tracker.log_hyperparams, plain_without_keys(values))
+        hiding_keys("The tracker did not take the hyperparameters", send)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model
 from torch import nn
 
 from knowledge_distillation.capture.adapters import adapter_pair
@@ -16,6 +15,7 @@ from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.run import Run, distill
 from knowledge_distillation.teachers import LiveTeacher, Teacher
 from knowledge_distillation.training.module import DistillationModule
+from knowledge_distillation.training.weights import load_weights
 from knowledge_distillation.ways.generator import whole_number
 from knowledge_distillation.ways.stages import finished, how_to_continue
 
@@ -73,7 +73,7 @@ def teach_in_turn(
     for number, (student, place) in enumerate(zip(students, places, strict=True)):
         scores = finished(place) if resume is not None and place != home else None
         if scores is not None:
-            load_model(student, str(place / "student.safetensors"))
+            load_weights(student, place / "student.safetensors")
             module = DistillationModule(student, teacher, settings.get("objective", "kd"))
             runs.append(Run(student=student, scores=scores, directory=place, module=module))
         else:

@@ -21,6 +21,8 @@ from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import ConfigError, MissingExtraError
 
 UNLABELLED = -100
+LARGEST_IDX = 2**30
+"""Values of an IDX file."""
 FASHION_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
 GARMENTS = (
     "T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -143,20 +145,25 @@ def _read_idx(place: Path, name: str, dimensions: int) -> np.ndarray[Any, np.dty
     path = _idx_file(place, name)
     if path is None:
         raise ConfigError(f"{place / name} is missing, plain or .gz.")
+    start = 4 + 4 * dimensions
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(start)
+            if head[:4] != bytes([0, 0, 8, dimensions]) or len(head) < start:
+                raise ConfigError(
+                    f"{path} is no IDX file of bytes with {dimensions} dimensions: it begins with {head!r}. "
+                    "Download it again."
+                )
+            shape = tuple(map(int, np.frombuffer(head, dtype=">u4", offset=4)))
+            size = math.prod(shape)
+            if size > LARGEST_IDX:
+                raise ConfigError(f"{path} must hold at most {LARGEST_IDX:,} values, and says that it holds {size:,}.")
+            values = np.frombuffer(file.read(size + 1), dtype=np.uint8)  # a small .gz may unpack to far more
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{path} cannot be read: {error}. If it is damaged, download it again.") from error
-    start = 4 + 4 * dimensions
-    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < start:
-        raise ConfigError(
-            f"{path} is no IDX file of bytes with {dimensions} dimensions: it begins with {content[:start]!r}. "
-            "Download it again."
-        )
-    shape = tuple(map(int, np.frombuffer(content, dtype=">u4", count=dimensions, offset=4)))
-    values = np.frombuffer(content, dtype=np.uint8, offset=start)
-    if values.size != math.prod(shape):
-        raise ConfigError(f"{path} is no complete IDX file: {values.size} values for the shape {shape}.")
+    if values.size != size:
+        found = "more" if values.size > size else f"{values.size:,}"
+        raise ConfigError(f"{path} is no complete IDX file: {found} values for the shape {shape}.")
     return values.reshape(shape)
 
 

@@ -165,7 +165,13 @@ class CachedTeacher:
 
     def _decoded(self, name: str, answers: Answers) -> Any:
         facts = self.cache.signals[name]
-        value = self.cache.encodings[name].decode(answers.arrays[name], facts["shape"][-1])
+        try:
+            value = self.cache.encodings[name].decode(answers.arrays[name], facts["shape"][-1])
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise CacheError(
+                f"What the cache {self.cache.directory} holds of {name!r} is not written as its manifest says "
+                f"({type(error).__name__}: {error}). Write the cache anew."
+            ) from error
         if not facts["per_token"] or answers.places is None or answers.grid is None:
             return value
         if isinstance(value, TopK):

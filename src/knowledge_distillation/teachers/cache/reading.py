@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from knowledge_distillation.errors import CacheError
+from knowledge_distillation.teachers.cache.columns import check_columns
 from knowledge_distillation.teachers.cache.encodings import encoding_from
 from knowledge_distillation.teachers.cache.manifest import MANIFEST, SHARDS, read_entries, read_manifest
 from knowledge_distillation.teachers.cache.shards import check_length, damage, open_shard
@@ -40,7 +41,10 @@ class Cache:
         self._entries = read_entries(self.directory, self.manifest["shards"])
         for entry in self._entries:
             check_length(self._path(entry), entry)
-        self.encodings = {name: encoding_from(spec) for name, spec in self.manifest["encodings"].items()}
+        try:
+            self.encodings = {name: encoding_from(dict(spec)) for name, spec in self.manifest["encodings"].items()}
+        except (TypeError, ValueError) as error:
+            raise CacheError(f"The manifest of {self.directory} names no encoding: {error}. Write it anew.") from error
         self._shards: list[dict[str, Tensor]] = []
 
     @property
@@ -133,11 +137,17 @@ class Cache:
         if self._shards:
             return
         total = self.samples * self.views
+        shards = [open_shard(self._path(entry), entry) for entry in self._entries]
+        for entry, shard in zip(self._entries, shards, strict=True):
+            check_columns(self._path(entry), shard, self.signals, total)
+        keys = torch.cat([torch.empty(0, dtype=torch.int64), *(shard["key"] for shard in shards)])
+        if total > len(keys):  # before there are arrays of a size that the manifest alone tells
+            raise self._lacking(keys)
         self._shard_of, self._row_of = (
             torch.full((total,), -1, dtype=torch.int32),
             torch.zeros(total, dtype=torch.int64),
         )
-        self._shards = [open_shard(self._path(entry), entry) for entry in self._entries]
+        self._shards = shards
         self._ends = []
         for number, shard in enumerate(self._shards):
             self._shard_of[shard["key"]] = number
@@ -146,14 +156,19 @@ class Cache:
                 name: shard[f"{name}/count"].cumsum(0) for name, facts in self.signals.items() if facts["per_token"]
             }
             self._ends.append(tokens)
-        missing = (self._shard_of < 0).nonzero().flatten().tolist()
-        if missing:
+        if bool((self._shard_of < 0).any()):
             self._shards = []
-            sample, view = divmod(missing[0], self.views)
-            raise CacheError(
-                f"The cache {self.directory} lacks {len(missing)} of {total} views, the first is sample {sample}, view "
-                f"{view}: there is no answer to them. Write it anew."
-            )
+            raise self._lacking(keys)
+
+    def _lacking(self, keys: Tensor) -> CacheError:
+        """What to say of a cache whose shards hold these views and no others."""
+        there, total = torch.unique(keys), self.samples * self.views
+        gaps = (there != torch.arange(len(there))).nonzero()
+        sample, view = divmod(int(gaps[0]) if len(gaps) else len(there), self.views)
+        return CacheError(
+            f"The cache {self.directory} lacks {total - len(there)} of {total} views, the first is sample {sample}, "
+            f"view {view}: there is no answer to them. Write it anew."
+        )
 
     def _path(self, entry: Mapping[str, Any]) -> Path:
         return self.directory / SHARDS / str(entry["file"])

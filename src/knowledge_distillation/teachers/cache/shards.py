@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from knowledge_distillation.errors import CacheError
@@ -80,12 +81,22 @@ def open_shard(path: Path, entry: Mapping[str, Any]) -> dict[str, Tensor]:
         entry: its checksums, from `write_shard`.
 
     Raises:
-        CacheError: if the file is missing or has another length.
+        CacheError: if the file is missing, has another length, or is not what `write_shard` writes.
     """
     check_length(path, entry)
-    content = np.memmap(path, dtype=np.uint8, mode="c")
-    length = int.from_bytes(content[:8].tobytes(), "little")
-    header = json.loads(content[8 : 8 + length].tobytes())
+    try:
+        with safe_open(str(path), framework="numpy"):  # looks at the header: its length, shapes, gaps and overlaps
+            pass
+        content = np.memmap(path, dtype=np.uint8, mode="c")
+        length = int.from_bytes(content[:8].tobytes(), "little")
+        return _arrays(content, length, json.loads(content[8 : 8 + length].tobytes()))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CacheError(
+            f"The shard {path} is no shard of a cache ({type(error).__name__}: {error}). Write the cache anew."
+        ) from error
+
+
+def _arrays(content: np.memmap[Any, Any], length: int, header: Mapping[str, Any]) -> dict[str, Tensor]:
     arrays = {}
     for name, facts in header.items():
         start, end = (8 + length + offset for offset in facts["data_offsets"])

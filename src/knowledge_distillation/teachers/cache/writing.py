@@ -31,6 +31,7 @@ from knowledge_distillation.teachers.cache.replay import generators_kept, view_s
 from knowledge_distillation.teachers.cache.sampling import Collated, View, check_loader, loader_like, make_views
 from knowledge_distillation.teachers.cache.shard_writer import ShardWriter
 from knowledge_distillation.teachers.teacher import FollowsStudent, ReadsStudent, Teacher, as_teacher
+from knowledge_distillation.untrusted import check_no_links_out
 
 Progress = Callable[[int, int], None]
 """(views done, views in all), called after every batch."""
@@ -185,6 +186,7 @@ def _batches(loader: Any, keys: Sequence[int], views: int, seed: int) -> Iterato
 def _only_writer(home: Path, rank: int) -> Iterator[None]:
     try:
         home.mkdir(parents=True, exist_ok=True)
+        check_no_links_out(home)
         lock = FileLock(home / f"writer-{rank}.lock")
         lock.acquire(timeout=0)
     except Timeout:

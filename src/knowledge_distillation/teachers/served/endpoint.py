@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import urllib.request
 from http.client import HTTPException, IncompleteRead
@@ -18,6 +19,10 @@ LONGEST_QUOTE = 500
 LONGEST_PAUSE = 30.0
 DROPPED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, IncompleteRead)
 BUSY = 429
+LARGEST_ANSWER = 2**30
+"""Bytes that are read of one answer."""
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+HIDDEN = "***"
 
 
 class Endpoint:
@@ -42,15 +47,17 @@ class Endpoint:
     ) -> None:
         parts = urlsplit(url) if isinstance(url, str) else None
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"url must be an http or https address such as http://localhost:8000, got {url!r}.")
+            shown = repr(url) if "@" not in str(url) else "one with an '@', which may stand behind a password"
+            raise ConfigError(f"url must be an http or https address such as http://localhost:8000, got {shown}.")
         if parts.username is not None or parts.query:
             raise ConfigError(
                 "url must hold no user, password or query: it is shown in messages. Put the key into an environment "
                 "variable and give its name as api_key_env."
             )
-        if api_key_env is not None and not isinstance(api_key_env, str):
-            raise ConfigError(
-                f"api_key_env must be the name of an environment variable, got {type(api_key_env).__name__}."
+        if api_key_env is not None and not (isinstance(api_key_env, str) and VARIABLE.fullmatch(api_key_env)):
+            raise ConfigError(  # and not what it is: it may be the key itself
+                "api_key_env must be the name of an environment variable, of capital letters, digits and '_', got "
+                f"another {type(api_key_env).__name__}. A key that stood there would be written into the run's recipe."
             )
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
             raise ConfigError(f"retries must be a whole number, at least 0, got {retries!r}.")
@@ -94,15 +101,22 @@ class Endpoint:
         request = urllib.request.Request(address, data=data, headers=headers)  # noqa: S310  (http or https, see above)
         try:
             with urllib.request.build_opener(_NoRedirect).open(request, timeout=self.timeout) as answer:
-                found: bytes = answer.read()
-                return found
+                found: bytes = answer.read(LARGEST_ANSWER + 1)
+                if (
+                    answer.length and len(found) <= LARGEST_ANSWER
+                ):  # http.client complains of a cut body only without a size
+                    raise IncompleteRead(found, answer.length)
         except HTTPError as error:
-            raise _refusal(error, address, key) from None
+            failure = _refusal(error, address, key)
         except (OSError, HTTPException) as error:
-            reason = error.reason if isinstance(error, URLError) else error
-            raise self._failure(reason, address) from None
+            failure = self._failure(error.reason if isinstance(error, URLError) else error, address, key)
+        else:
+            if len(found) > LARGEST_ANSWER:
+                raise TeacherError(f"The server at {address} sent more than {LARGEST_ANSWER:,} bytes. Correct url.")
+            return _without(found, key)
+        raise failure  # out of the handlers, so that what the server said is no context of it
 
-    def _failure(self, reason: Any, address: str) -> Exception:
+    def _failure(self, reason: Any, address: str, key: str) -> Exception:
         if isinstance(reason, DROPPED):
             return _Passing(f"The server at {address} dropped the connection ({type(reason).__name__})")
         if isinstance(reason, TimeoutError):
@@ -111,8 +125,8 @@ class Endpoint:
                 "would wait for ever. Raise timeout, or send smaller batches."
             )
         return TeacherError(
-            f"The server at {address} cannot be reached: {reason}. Nobody would teach the student. Start it, or "
-            "correct url."
+            f"The server at {address} cannot be reached: {_hidden(str(reason), key)}. Nobody would teach the student. "
+            "Start it, or correct url."
         )
 
     def _key(self) -> str:
@@ -144,16 +158,14 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _refusal(error: HTTPError, address: str, key: str) -> Exception:
-    """What the server said, without the key, which some servers quote."""
+    """What the server said, without the key."""
     try:
         with error:
-            raw = error.read()
+            raw = error.read(LARGEST_ANSWER)
     except (OSError, HTTPException):
         raw = b""
-    said = _message(raw)
-    if key:
-        said = said.replace(key, "***")
-    text = f"The server at {address} answered HTTP {error.code}: {said[:LONGEST_QUOTE] or error.reason}"
+    said = _hidden(_message(_without(raw, key)), key)
+    text = f"The server at {address} answered HTTP {error.code}: {said[:LONGEST_QUOTE] or _hidden(error.reason, key)}"
     if error.code == BUSY or error.code >= 500:
         return _Passing(text, _seconds(error.headers.get("Retry-After")))
     advice = {
@@ -162,8 +174,19 @@ def _refusal(error: HTTPError, address: str, key: str) -> Exception:
         404: " Correct url or model.",
     }.get(error.code, "")
     if 300 <= error.code < 400:
-        advice = f" Redirects are not followed. Give the address itself: {error.headers.get('Location')}."
+        advice = (
+            f" Redirects are not followed. Give the address itself: {_hidden(str(error.headers.get('Location')), key)}."
+        )
     return TeacherError(f"{text}{'' if text.endswith('.') else '.'}{advice}")
+
+
+def _hidden(text: str, key: str) -> str:
+    """What a server said, without the key, which some servers quote."""
+    return text.replace(key, HIDDEN) if key else text
+
+
+def _without(raw: bytes, key: str) -> bytes:
+    return raw.replace(key.encode(), HIDDEN.encode()) if key else raw
 
 
 def _message(raw: bytes) -> str:
