@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
-from safetensors.torch import save_model
+from safetensors.torch import save_file, save_model
 from torch import nn
 
 from knowledge_distillation.capture.adapters import Adapter
@@ -50,6 +50,7 @@ from knowledge_distillation.training.run_directory import (
 )
 from knowledge_distillation.training.run_lock import RunLock
 from knowledge_distillation.training.schedules import ScheduleFactory
+from knowledge_distillation.training.sharding import full_weights
 from knowledge_distillation.training.tracking import check_trackers, trackers
 from knowledge_distillation.training.trainer import make_trainer
 
@@ -331,12 +332,15 @@ def _train(
         is_whole=checkpoint is None and scored_at_end(engine),
         weights=weights_mark(module.finished_student),
     )
-    fingerprint = (
-        None if module.teacher is None else module.teacher.fingerprint
-    )  # for which all processes may be needed
+    # sharded models are put together by all processes
+    fingerprint = None if module.teacher is None else module.teacher.fingerprint
+    weights = full_weights(module.finished_student)
     if engine.is_global_zero:
         with whole(run_directory / "student.safetensors") as file:
-            save_model(module.finished_student, str(file))
+            if weights is None:
+                save_model(module.finished_student, str(file))
+            else:
+                save_file(weights, str(file))
         environment = {
             **environment_facts(),
             "seed": plan.seed,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair, check_normalised
 from knowledge_distillation.capture.reader import Reader
@@ -23,8 +22,7 @@ from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsSt
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
 from knowledge_distillation.training import planning
 from knowledge_distillation.training.batch_parts import part_of, samples_of
-from knowledge_distillation.training.bucket_order import settle_buckets
-from knowledge_distillation.training.durable_files import check_finite
+from knowledge_distillation.training.joining import join, leave_out
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline
@@ -290,9 +288,7 @@ class DistillationModule(StepModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
 
     def configure_model(self) -> None:
-        # DDP sends every buffer before every step; a memory of a million samples is a gigabyte
-        memories = [f"objective.{name}" for name in self.objective.shared_memories]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, memories)  # type: ignore[no-untyped-call]
+        leave_out(self, (f"objective.{name}" for name in self.objective.shared_memories))
         mesh = self.device_mesh  # of Lightning's ModelParallelStrategy, which leaves the sharding to the module
         if mesh is None:
             return
@@ -327,11 +323,7 @@ class DistillationModule(StepModule):
     def on_fit_start(self) -> None:
         self.student_model.train()
         self._prepare_teacher()
-        if self.trainer.world_size > 2:
-            settle_buckets(self.trainer.strategy.model, self)
-        if self.trainer.world_size > 1:
-            for memory in self.objective.shared_memories.values():
-                distributed.broadcast(memory, src=0)
+        join(self.trainer, self, self.objective.shared_memories.values())
 
     def on_validation_start(self) -> None:
         super().on_validation_start()
@@ -366,7 +358,8 @@ class DistillationModule(StepModule):
             checkpoint["teacher"] = self._follower.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
+        if "state_dict" in checkpoint:  # a strategy that shards has put the weights in place already
+            checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
         super().on_load_checkpoint(checkpoint)
         self._speed.load(checkpoint, self.trainer.strategy.root_device)
         if self.schedule == "one_cycle":
@@ -386,7 +379,7 @@ class DistillationModule(StepModule):
     def on_train_end(self) -> None:
         if self.trainer.global_step == 0:
             raise ConfigError("The train loader gave no batch, so nothing was learnt. Check the dataset and drop_last.")
-        check_finite({"state_dict": self.state_dict()}, self._never_finite)  # the student is about to be written
+        super().on_train_end()
 
 
 class _BetweenHooks(Callback):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.teachers import EMATeacher, FollowsStudent, Teacher
+from knowledge_distillation.teachers.live import full
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
@@ -169,7 +170,7 @@ def built(student: Callable[[], nn.Module]) -> nn.Module:
 
 def weights_mark(model: nn.Module) -> tuple[float, ...]:
     """One number for each parameter; equal for models that are equal to the bit."""
-    return tuple(float(parameter.detach().cpu().double().sum()) for parameter in model.parameters())
+    return tuple(float(full(parameter.detach()).cpu().double().sum()) for parameter in model.parameters())
 
 
 def drawn() -> str:

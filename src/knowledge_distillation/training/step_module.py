@@ -225,6 +225,9 @@ class StepModule(LightningModule):
         numbers = {"train_final_loss_epoch": float(loss), "epoch": self.trainer.current_epoch}
         send(self.trainer, numbers, step=self.trainer.global_step - 1)
 
+    def on_train_end(self) -> None:
+        check_finite({"state_dict": self.state_dict()}, self._never_finite)  # the student is about to be written
+
     # -- a checkpoint ----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

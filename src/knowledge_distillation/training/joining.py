@@ -1,17 +1,32 @@
-"""In which order DDP adds up gradients: the same in every step of a training, and in one that goes on."""
+"""What several processes settle before their first step."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
-from torch import Tensor
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
 
-def settle_buckets(wrapped: Any, module: LightningModule) -> None:
-    """Let DDP arrange its buckets before the first step, in the order of the parameters; every process must call it.
+def leave_out(module: LightningModule, buffers: Iterable[str]) -> None:
+    """Let DDP not send these buffers, which it otherwise does before every step; before DDP wraps the module."""
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, list(buffers))  # type: ignore[no-untyped-call]
+
+
+def join(trainer: Trainer, module: LightningModule, buffers: Iterable[Tensor]) -> None:
+    """Give all processes the first one's buffers, and sums one order; every process must call it, alone or not."""
+    if trainer.world_size > 1:
+        for buffer in buffers:
+            distributed.broadcast(buffer, src=0)
+    if trainer.world_size > 2:
+        _settle_buckets(trainer.strategy.model, module)
+
+
+def _settle_buckets(wrapped: Any, module: LightningModule) -> None:
+    """Let DDP arrange its buckets before the first step, in the order of the parameters.
 
     Otherwise DDP arranges them anew after the first backward pass. Of more than two processes the arrangement decides
     in which order numbers are added, so a training that goes on would differ in the last bit from its first step on.
