@@ -60,6 +60,7 @@ def test_what_no_float_can_be_is_no_number(value: Any) -> None:
         (tuple[int, str], [(1, "a"), [1, "a"]], [(1,), (1, 2), "1a"]),
         (tuple[int, ...], [(), (1, 2)], [("a",), 1]),
         (Mapping[str, Any], [{}, {"a": object()}], [{1: 2}, [], "a"]),
+        (Mapping[str, Mapping[int, str]], [{}, {"a": {0: "b"}}], [{"a": 5}, {"a": {"b": "c"}}]),
         (Callable[[int], int], [len, int], [5, "len", None]),
         (str | Path, ["a", Path("a")], [5, b"a", None]),
         (nn.Module, [nn.ReLU()], [nn.ReLU, "ReLU"]),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.capture.paths import unwrap
-from knowledge_distillation.errors import ConfigError, ExportError, nearest
+from knowledge_distillation.errors import ConfigError, ExportError, ModelContractError, nearest
 from knowledge_distillation.export.calls import Plain, by_name, inputs_of, outputs_of, recorded, tensors_of
 from knowledge_distillation.export.card import Card, write_card
 from knowledge_distillation.export.equality import as_tolerance, faults
@@ -187,7 +187,12 @@ def _copied(model: nn.Module, dtype: torch.dtype | None, example: Any, adapter: 
     if dtype is not None and own != dtype:
         notes.append(f"The student's weights are {dtype_name(own)} and were written as {dtype_name(dtype)}.")
     batch = to_device(example, torch.device("cpu"))
-    call = recorded(twin, in_dtype(batch, dtype or own), adapter)
+    try:
+        call = recorded(twin, in_dtype(batch, dtype or own), adapter)
+    except RuntimeError as error:  # torch, of inputs of another size
+        raise ModelContractError(
+            f"{type(bare).__name__} cannot be called on the example: {error}. Pass a batch as in training."
+        ) from error
     plain = Plain(twin, call)
     if rounds_inputs(bare):
         notes.append("The student is quantisation-aware: the weights of the file are the rounded ones.")

@@ -54,7 +54,9 @@ def fits(value: Any, annotation: Any) -> bool:
     if kind is Callable:
         return callable(value)
     if isinstance(kind, type) and issubclass(kind, Mapping):
-        return isinstance(value, Mapping) and all(fits(key, parts[0]) for key in value)
+        return isinstance(value, Mapping) and all(
+            fits(key, parts[0]) and fits(entry, parts[1]) for key, entry in value.items()
+        )
     if isinstance(kind, type) and issubclass(kind, Iterable):
         return isinstance(value, kind) and not isinstance(value, (str, bytes)) and _all_fit(value, parts[0])
     if isinstance(annotation, type) and not getattr(annotation, "_is_protocol", False):

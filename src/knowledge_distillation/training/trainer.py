@@ -151,8 +151,12 @@ def trainer_with(settings: Mapping[str, Any]) -> Trainer:
     except TypeError as error:
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         hint = nearest(unknown.group(1), Trainer.__init__.__annotations__) if unknown else ""
-        raise ConfigError(f"The trainer cannot be built: {error}. {hint}") from error
+        raise ConfigError(f"The trainer cannot be built: {error}. {hint or _meant(settings, error)}") from error
     except Exception as error:  # Lightning raises its own MisconfigurationException, ValueError and RuntimeError
-        plain = {name: value for name, value in settings.items() if isinstance(value, PLAIN)}
-        meant = {name: value for name, value in plain.items() if name in str(error)} or plain
-        raise ConfigError(f"The trainer cannot be built: {error} It was given {meant}.") from error
+        raise ConfigError(f"The trainer cannot be built: {error}. {_meant(settings, error)}") from error
+
+
+def _meant(settings: Mapping[str, Any], error: Exception) -> str:
+    """The settings that an error speaks of; all plain ones where it names none."""
+    plain = {name: value for name, value in settings.items() if isinstance(value, PLAIN)}
+    return f"It was given { ({name: value for name, value in plain.items() if name in str(error)} or plain) }."

@@ -17,7 +17,7 @@ from knowledge_distillation.objective import Term
 from knowledge_distillation.teachers import LiveTeacher
 from tests.faults.doors.door import Argument, Door, Made
 from tests.faults.doors.plans import COUNT, LEARNING_RATE, OPTIMIZER, SCHEDULE, SEED, TEMPERATURE, WARM_UP
-from tests.faults.doors.values import INFINITY, NAN, NO_FLAG, NO_MAPPING, NO_NAME, NO_PATH
+from tests.faults.doors.values import INFINITY, NAN, NO_FLAG, NO_MAPPING, NO_NAME, NO_PATH, silent
 from tests.training.toys import Scripted, loader, mlp
 
 QUICK: dict[str, Any] = {
@@ -44,7 +44,7 @@ ARGUMENTS: Mapping[str, Argument] = {
         (), ("validation loader",),
     ),
     "pipeline": Argument(
-        (None, Made(lambda: Scripted(1, 1, 1))), (5, "x", [], {}, 0, False, Scripted, print, object())
+        (None, Made(lambda: Scripted(1, 1, 1))), (5, "x", [], {}, 0, False, Scripted, silent, object())
     ),
     "objective": Argument(
         ("kd", "soft", "labels", "dkd", "logit_mse", KD(2.0), Term(KD(2.0), 0.5), {"kd": 1, "cross_entropy": 2},
@@ -52,7 +52,7 @@ ARGUMENTS: Mapping[str, Argument] = {
         (*NO_NAME, None, NAN, {}, {"kd": -1}, {"kd": NAN}, {"kd": None}, {"kd": True}, {"kd": 0}, {"kdd": 1},
          {"kd": {"loss": "kdd"}}, {"kd": {"loss": 5}}, {"kd": {"weight": "1"}}, {"kd": 1, "balance": "even"},
          {"kd": 1, "balance": ["x"]}, {"kd": 1, "balance": True}),
-        ({"kd": {"loss": "kd", "reduction": "none"}}, print), ("loss", "term"),
+        ({"kd": {"loss": "kd", "reduction": "none"}}, silent), ("loss", "term"),
     ),
     "max_epochs": COUNT,
     "seed": SEED,
@@ -61,8 +61,8 @@ ARGUMENTS: Mapping[str, Argument] = {
     "schedule": SCHEDULE,
     "warm_up_epochs": WARM_UP,
     "adapter": Argument(
-        ("auto",), (*NO_NAME, None, {}, (), ("auto", "auto"), (print,), "autoo"),
-        (print, lambda model, batch, temperature: None),
+        ("auto",), (*NO_NAME, None, {}, (), ("auto", "auto"), (silent,), "autoo"),
+        (silent, lambda model, batch, temperature: None),
     ),
     "temperature": TEMPERATURE,
     "directory": Argument((), (*NO_PATH, "")),

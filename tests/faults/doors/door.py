@@ -119,7 +119,7 @@ def shows(message: str, value: Any) -> bool:
             return True
     seen += [repr(tuple(value))] if isinstance(value, list) else []
     seen += ["empty", "at least one", "no batch"] if value in EMPTY else []
-    seen += ["missing", "there is no", "needs"] if value is None else []
+    seen += ["missing", "lacks", "there is no", "needs"] if value is None else []
     return any(text[:40] in message for text in seen if text)
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from knowledge_distillation.export import export
 from tests.faults.doors.door import Argument, Door, Made
-from tests.faults.doors.values import HUGE, INFINITY, NAN, NO_NAME, NO_PATH
+from tests.faults.doors.values import HUGE, INFINITY, NAN, NO_NAME, NO_PATH, silent
 from tests.training.toys import FEATURES, loader, mlp
 
 ROWS = torch.zeros(2, FEATURES)
@@ -26,7 +26,7 @@ ARGUMENTS: Mapping[str, Argument] = {
         (ROWS, (ROWS, torch.zeros(2))), (), (5, "x", [], {}, ROWS[:, :3], [5], {"x": 1}, ROWS[:0]), ("batch",),
     ),
     "loader": Argument((None, Made(lambda: loader(8))), (5, True, [], NOTHING)),
-    "pipeline": Argument((None,), (5, "x", [], print, object)),
+    "pipeline": Argument((None,), (5, "x", [], silent, object)),
     "adapter": Argument(("auto",), (*NO_NAME, None, {}, ())),
     "tolerance": Argument(
         (None, 0.1, {"relative": 0.1}, 0),

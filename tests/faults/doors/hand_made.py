@@ -159,6 +159,7 @@ HAND_MADE: Sequence[Configuration] = (
     wrong("recipe", **in_recipe(objective={"kd": {"loss": "kd", "wieght": 1}})),
     wrong("cache", signals={"logits": {"name": "compact_top_k", "k": 0}}),
     wrong("cache", teacher=Made(lambda: EMATeacher(mlp(), 0.9))),
+    wrong("recipe", **in_recipe(student={"name": "image_mlp", "hidden": 0, "classes": 3, "channels": 1, "size": 2})),
     wrong("export", example=None),
     wrong("export", form="onxx", quantisation="dynamc"),
 )

@@ -10,21 +10,21 @@ import knowledge_distillation as kd
 from knowledge_distillation.losses import KD
 from tests.faults.doors.door import Argument, Door
 from tests.faults.doors.plans import LEARNING_RATE, OPTIMIZER, SCHEDULE, WARM_UP
-from tests.faults.doors.values import HUGE, INFINITY, NAN, NEGATIVE, NO_NAME
+from tests.faults.doors.values import HUGE, INFINITY, NAN, NEGATIVE, NO_NAME, silent
 from tests.training.toys import loader, mlp, quiet_trainer
 
 SIGNAL = Argument(("logits",), (5, None, True, [], {}, (), "logitss", [5], "hidden.1"), ("head", ""))
 TERM: Mapping[str, Argument] = {
-    "loss": Argument(("kd", "logit_mse", "dist", KD(3.0)), (*NO_NAME, None, "kdd", {}), (print,)),
+    "loss": Argument(("kd", "logit_mse", "dist", KD(3.0)), (*NO_NAME, None, "kdd", {}), (silent,)),
     "weight": Argument((1, 0.5, 0), NEGATIVE),
     "student": SIGNAL,
     "teacher": SIGNAL,
-    "projector": Argument((None, "linear", "auto"), (5, True, [], {}, "", "line", b"x", NAN), (print,)),
+    "projector": Argument((None, "linear", "auto"), (5, True, [], {}, "", "line", b"x", NAN), (silent,)),
     "schedule": Argument(
         (None, "linear", {"name": "warm_up", "share": 0.5}),
         (5, "line", [], True, {}, {"name": "linear", "start": NAN}, {"name": "linear", "strat": 1}, {"name": 5},
          {"name": "linear", "start": -1}, lambda progress: NAN, lambda progress: "x"),
-        (print, lambda: 1),
+        (silent, lambda: 1),
     ),
     "temperature": Argument(
         (1, 4.0, {"name": "linear", "start": 1, "end": 4}),

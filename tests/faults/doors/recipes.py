@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
 MORE_THAN_ANY_MEMORY = 10**15
 NO_SECTION = (5, [1], {}, True)
 NO_TEXT = (5, True, [1], {}, 1.5)
-NO_SIZE = (0, -1, 1.5, "x", None, True, [4], NAN, MORE_THAN_ANY_MEMORY)
+NO_SIZE = (-1, 1.5, "x", None, True, [4], NAN, MORE_THAN_ANY_MEMORY)
 NO_COUNT = (0, -1, 1.5, "x", True, [1])
 NO_RATE = (0, -1, NAN, "x", True, [1], None)
 ARGUMENTS: Mapping[str, Argument] = {
@@ -39,15 +39,15 @@ ARGUMENTS: Mapping[str, Argument] = {
         ("tiny", "self"), (*NO_TEXT, "tinny", "", None), ("ema", "ensemble"), ("teacher", "model")
     ),
     "teacher.weights": Argument((None,), (5, True, [1], "gone.safetensors", "."), ("",)),
-    "teacher.hidden": Argument((3, 4), NO_SIZE),
+    "teacher.hidden": Argument((3, 4), NO_SIZE, (0,)),
     "teacher.hiden": Argument((), (4, None)),
     "teacher.name.x": Argument((), (5,), (), ("name",)),
     "student": Argument(("tiny",), (*NO_SECTION, "tinny", None), (), ("model",)),
     "student.name": Argument(("tiny",), (*NO_TEXT, "tinny", "", None, "from_teacher"), (), ("student", "model")),
-    "student.hidden": Argument((3, 4), NO_SIZE),
+    "student.hidden": Argument((3, 4), NO_SIZE, (0,)),
     "data": Argument(("few",), (*NO_SECTION, "fewer", None)),
     "data.name": Argument(("few",), (*NO_TEXT, "fewer", "", None), (), ("data",)),
-    "data.batch_size": Argument((2, 8), NO_SIZE[:-2]),
+    "data.batch_size": Argument((2, 8), (0, *NO_SIZE[:-2])),
     "objective": Argument(
         ("kd", "soft", {"kd": 1}), (*NO_SECTION, "kdd", {"kd": -1}, {"kdd": 1}), (None,), ("loss", "term")
     ),

@@ -13,3 +13,7 @@ NO_NAME: tuple[Any, ...] = (5, True, 1.5, NAN, [], ["kd"], b"kd", "", " ", "ÃŸâ˜
 NO_FLAG: tuple[Any, ...] = (None, "no", "yes", 0, 1, 2.5, [], NAN)
 NO_MAPPING: tuple[Any, ...] = (5, "x", [1], True, NAN, b"x")
 NO_PATH: tuple[Any, ...] = (5, True, 1.5, b"x", ["x"], {}, "\0", "a" * 3000)
+
+
+def silent(*given: Any, **settings: Any) -> None:
+    """A function that takes everything and returns nothing."""

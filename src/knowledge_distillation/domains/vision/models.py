@@ -17,11 +17,13 @@ def digits_cnn(classes: int = 10, channels: int = 1) -> nn.Module:
 
 def digits_exits(classes: int = 10, channels: int = 1, width: int = 16) -> nn.Module:
     """A CNN for 8 x 8 images with a classifier behind each of its three stages: "exit1", "exit2" and the last."""
+    _check_size("width", width)
     return ExitCNN(classes, channels, width)
 
 
 def small_cnn(classes: int = 10, channels: int = 1, width: int = 32) -> nn.Module:
     """A CNN for 28 x 28 images, about 0.1 M parameters at the default width."""
+    _check_size("width", width)
     return nn.Sequential(
         *_block(channels, width), nn.MaxPool2d(2), *_block(width, 2 * width), nn.MaxPool2d(2),
         *_block(2 * width, 2 * width),
@@ -31,7 +33,14 @@ def small_cnn(classes: int = 10, channels: int = 1, width: int = 32) -> nn.Modul
 
 def image_mlp(classes: int = 10, channels: int = 1, size: int = 8, hidden: int = 32) -> nn.Module:
     """One hidden layer over the flattened image."""
+    _check_size("hidden", hidden)
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+
+def _check_size(name: str, size: int) -> None:
+    """Raise ConfigError for a layer of nothing, which torch builds with a warning."""
+    if size < 1:
+        raise ConfigError(f"{name} must be at least 1, got {size!r}: nothing would get through that layer.")
 
 
 class ExitCNN(nn.Module):
