@@ -22,6 +22,7 @@ from knowledge_distillation.evaluation.arms import CONTROL
 from knowledge_distillation.evaluation.comparison import Comparison
 from knowledge_distillation.evaluation.result import Evaluation
 from knowledge_distillation.export import Exported
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.reporting import write_report
 from knowledge_distillation.run_comparison import Finished, compare_run
 from knowledge_distillation.run_evaluation import evaluate_run
@@ -31,6 +32,7 @@ from knowledge_distillation.training.bare import scored_at_end
 from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import whole
 from knowledge_distillation.training.fitting import check_checkpoint, fit
+from knowledge_distillation.training.last_checkpoint import check_steps
 from knowledge_distillation.training.loaders import loader_for, loader_length
 from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.module import DistillationModule
@@ -49,7 +51,7 @@ from knowledge_distillation.training.run_directory import (
 from knowledge_distillation.training.run_lock import RunLock
 from knowledge_distillation.training.schedules import ScheduleFactory
 from knowledge_distillation.training.sharding import full_weights
-from knowledge_distillation.training.tracking import trackers
+from knowledge_distillation.training.tracking import check_trackers, trackers
 from knowledge_distillation.training.trainer import make_trainer
 
 
@@ -247,6 +249,10 @@ def distill(
         CheckpointError: if there is nothing to resume from.
     """
     check_arguments(train_loader, val_loaders, max_epochs, seed)
+    plain = {"directory": directory, "resume": resume, "track": track, "doctor": doctor, "trainer": trainer}
+    check_accepted("distill", distill, plain)
+    check_trackers(track)
+    check_steps(checkpoint_every)
     resume = resume or None
     plan = TrainingPlan(
         teacher=teacher,

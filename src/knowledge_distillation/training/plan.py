@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -141,12 +142,26 @@ def _copied(name: str, value: Any) -> Any:
         return Uncopied(name, f"{type(error).__name__}: {error}")
 
 
+def check_makes(name: str, make: Callable[[], nn.Module]) -> None:
+    """Raise ConfigError unless a callable can be called without arguments."""
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise ConfigError(
+            f"{name} must be an nn.Module, or a callable without arguments that makes one; {make!r} cannot be called "
+            f"so ({error}). Write `lambda: ...`."
+        ) from error
+    except ValueError:  # a callable written in C says nothing
+        return
+
+
 def built(student: Callable[[], nn.Module]) -> nn.Module:
     """What the callable gives.
 
     Raises:
-        ConfigError: if that is no module.
+        ConfigError: if it takes arguments, or that is no module.
     """
+    check_makes("student", student)
     made = student()
     if not isinstance(made, nn.Module):
         raise ConfigError(f"student must be an nn.Module, or a callable that makes one; it gave {type(made).__name__}.")
