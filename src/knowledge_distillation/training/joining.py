@@ -1,4 +1,4 @@
-"""What several processes settle before their first step."""
+"""What several processes settle with each other: before their first step, and whether a step is taken."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def join(trainer: Trainer, module: LightningModule, buffers: Iterable[Tensor]) -
             distributed.broadcast(buffer, src=0)
     if trainer.world_size > 2:
         _settle_buckets(trainer.strategy.model, module)
+
+
+def all_say(mine: bool, device: torch.device) -> bool:
+    """Whether every process says yes; each must call it with its own answer, and each gets the same."""
+    answer = torch.tensor(float(mine), device=device)
+    distributed.all_reduce(answer, distributed.ReduceOp.MIN)
+    return bool(answer)
 
 
 def _settle_buckets(wrapped: Any, module: LightningModule) -> None:

@@ -15,6 +15,7 @@ from knowledge_distillation.training import continuing
 from knowledge_distillation.training.back_off import BackOff, all_or_nothing
 from knowledge_distillation.training.continuing import BETWEEN, WITHIN, Standing
 from knowledge_distillation.training.durable_files import check_finite, not_finite, read_checkpoint
+from knowledge_distillation.training.joining import all_say
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
 from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.nonfinite import NonFiniteGuard
@@ -127,7 +128,11 @@ class StepModule(LightningModule):
             return
         loss = closure()
         gradients = () if self._is_scaled else _gradients(inner)  # a scaler looks at them itself
-        if fault := self._guard.fault(self._total, gradients, inner.param_groups):
+        fault = self._guard.fault(self._total, gradients, inner.param_groups)
+        together = self.trainer.world_size > 1 and self._guard.policy != "stop"  # all leave a step out, or none
+        if together and not all_say(not fault, self.device):
+            fault = fault or "something in another process is not finite"
+        if fault:
             self._leave_out(fault)
             return
         self._guard.passed(self.trainer.global_step)
