@@ -86,8 +86,8 @@ def truncation(whole: Files, draw: random.Random) -> tuple[Files, list[Place]]:
 
 
 def swapped_blocks(whole: Files, draw: random.Random) -> tuple[Files, list[Place]]:
-    """Within one shard or between two; never two blocks that hold the same or overlap."""
-    shards = [path for path in whole if is_shard(path)]
+    """Within one shard or between two (one file or two, where there are no shards); never two that hold the same."""
+    shards = [path for path in whole if is_shard(path)] or list(whole)
     while True:
         size = draw.choice(BLOCKS)
         places = [(path, draw.randrange(len(whole[path]) // size) * size) for path in draw.choices(shards, k=2)]

@@ -32,7 +32,7 @@ class Ranks:
         self, program: str | Path, *arguments: str | Path, count: int = 2, directory: Path | None = None
     ) -> None:
         shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
-        shared |= {"LOCAL_WORLD_SIZE": str(count), "TORCHELASTIC_RUN_ID": "test", "GLOO_SOCKET_IFNAME": "lo"}
+        shared |= {"LOCAL_WORLD_SIZE": str(count), "TORCHELASTIC_RUN_ID": "test"}
         self.children = [
             Child(
                 PROGRAM,

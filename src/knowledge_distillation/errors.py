@@ -64,7 +64,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     Returns:
         A sentence to end an error message with.
     """
-    names = sorted(map(str, known))
+    names = sorted(set(map(str, known)))
     by_folded: dict[str, list[str]] = {}
     for known_name in names:
         by_folded.setdefault(known_name.casefold(), []).append(known_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,15 +14,16 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import GIVEN_PROB
 from knowledge_distillation.errors import ConfigError, ModelContractError, nearest
 from knowledge_distillation.losses import Cosine, KDFromLogProbs, LogitMSE
+from knowledge_distillation.losses.accepted import is_finite_number
 from knowledge_distillation.losses.inputs import check_same_shape
 from knowledge_distillation.objective import Objective, Term
+from knowledge_distillation.training.plan import check_makes
 
 logger = logging.getLogger("knowledge_distillation.kd_training")
 
 ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps", "ddp", "ddp_cpu", "ddp_spawn")
 ALWAYS_COMPUTED = ("kd_loss", "cos_embed_loss")
 MONITORS = ("train_logit_diff", "train_prob_diff")
-RESERVED = ("epoch", "step", "train_final_loss", "train_final_loss_epoch", *ALWAYS_COMPUTED, *MONITORS)
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
@@ -32,7 +34,7 @@ def check_whole(name: str, value: Any, least: int) -> None:
 
 def check_number(name: str, value: Any, least: float) -> None:
     """Raise ConfigError unless the value is a finite number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < least:
+    if not is_finite_number(value) or value < least:
         raise ConfigError(f"{name} must be a finite number of at least {least}, got {value!r}.")
 
 
@@ -47,16 +49,6 @@ def check_norm(order: Any) -> float | None:
     if isinstance(order, bool) or not isinstance(order, (int, float)) or math.isnan(order) or order <= 0:
         raise ConfigError(f"track_grad_norm must be a number above 0, or -1 for none; got {order!r}.")
     return float(order)
-
-
-def check_names(val_data_loaders: Mapping[str, Any] | None) -> None:
-    """Raise ConfigError if a validation loader has the name of something else that is logged."""
-    for name in val_data_loaders or {}:
-        if name in RESERVED or not name.strip():
-            raise ConfigError(
-                f"A validation loader must not be named {name!r}: the score would be logged in the place of the "
-                "training's own number. Choose another name."
-            )
 
 
 def check_logging(logging_param: Any) -> dict[str, Any]:
@@ -90,12 +82,14 @@ def original_objective(coefficients: Mapping[str, float], temperature: float) ->
         if name in (*MONITORS, "train_final_loss"):
             raise ConfigError(f"{name!r} is a monitor and never part of the loss. {nearest(name, ALWAYS_COMPUTED)}")
     terms: dict[str, Term] = {
-        "kd_loss": Term(KDFromLogProbs(temperature), coefficients.get("kd_loss", 0), "log_probs", "log_probs"),
-        "cos_embed_loss": Term(Cosine(), coefficients.get("cos_embed_loss", 0)),
+        "kd_loss": Term(KDFromLogProbs(temperature), 0, "log_probs", "log_probs"),
+        "cos_embed_loss": Term(Cosine(), 0),
     }
     for name, coefficient in coefficients.items():
-        if name not in ALWAYS_COMPUTED:
-            terms[name] = Term("own", coefficient, student=name)
+        try:
+            terms[name] = replace(terms.get(name) or Term("own", student=name), weight=coefficient)
+        except ConfigError as error:
+            raise ConfigError(f"final_loss_coeff_dict[{name!r}]: {error}") from error
     terms["train_logit_diff"] = Term(LogitMSE(), 0)
     terms["train_prob_diff"] = Term(prob_difference, 0, GIVEN_PROB, GIVEN_PROB)
     return Objective(terms)
@@ -118,6 +112,7 @@ def built(make: Any) -> nn.Module:
         raise ConfigError(
             f"student_model must be an nn.Module or a callable that makes one, got {type(make).__name__}."
         )
+    check_makes("student_model", make)
     student = make()
     if not isinstance(student, nn.Module):
         raise ModelContractError(f"student_model() must return an nn.Module, got {type(student).__name__}.")

@@ -22,9 +22,10 @@ from torch import nn
 from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.kd_arguments import (
+    ALWAYS_COMPUTED,
+    MONITORS,
     built,
     check_logging,
-    check_names,
     check_norm,
     check_number,
     check_whole,
@@ -32,6 +33,7 @@ from knowledge_distillation.kd_arguments import (
     original_objective,
     precision_of,
 )
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers import LiveTeacher
 from knowledge_distillation.training.fitting import check_checkpoint, fit
@@ -40,8 +42,9 @@ from knowledge_distillation.training.loaders import loader_length
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import check_optimizer
 from knowledge_distillation.training.pipelines import check_pipeline
-from knowledge_distillation.training.planning import check_arguments
+from knowledge_distillation.training.planning import check_arguments, check_names
 from knowledge_distillation.training.progress import LossProgressBar
+from knowledge_distillation.training.run_directory import is_file
 from knowledge_distillation.training.schedules import check_schedule
 from knowledge_distillation.training.student_weights import read_student_weights
 from knowledge_distillation.training.tracking import comet_from_file, log_hyperparameters
@@ -188,7 +191,7 @@ class KnowledgeDistillationTraining:
         num_lr_warm_up_epoch: float = 0,
         final_loss_coeff_dict: Mapping[str, float] = KD_LOSS_ALONE,
         log_to_comet: bool = False,
-        comet_info_path: str = "",
+        comet_info_path: str | Path = "",
         comet_exp_name: str = "",
         temperature: float = 1,
         seed: int = 32,
@@ -212,7 +215,14 @@ class KnowledgeDistillationTraining:
         if not isinstance(teacher_model, nn.Module):
             raise ConfigError(f"teacher_model must be an nn.Module, got {type(teacher_model).__name__}.")
         check_arguments(train_data_loader, val_data_loaders, max_epoch, seed)
-        check_names(val_data_loaders)
+        given = {
+            "log_to_comet": log_to_comet,
+            "comet_info_path": comet_info_path,
+            "comet_exp_name": comet_exp_name,
+            "resume_from_checkpoint": resume_from_checkpoint,
+        }
+        check_accepted("KnowledgeDistillationTraining", KnowledgeDistillationTraining, given)
+        check_names(val_data_loaders or {}, (*ALWAYS_COMPUTED, *MONITORS))
         check_positive("learning_rate", learning_rate)
         check_positive("temperature", temperature)
         check_number("num_lr_warm_up_epoch", num_lr_warm_up_epoch, 0)
@@ -232,7 +242,7 @@ class KnowledgeDistillationTraining:
             check_pipeline(inference_pipeline)
         devices = devices_of(num_gpu_used, accelerator)
         self.resume_from_checkpoint = str(resume_from_checkpoint) if resume_from_checkpoint else None
-        if self.resume_from_checkpoint and not Path(self.resume_from_checkpoint).is_file():
+        if self.resume_from_checkpoint and not is_file(self.resume_from_checkpoint):
             raise CheckpointError(f"resume_from_checkpoint: there is no file {self.resume_from_checkpoint}.")
         seed_everything(seed, verbose=False)
         if not isinstance(student_model, nn.Module):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
-from safetensors.torch import save_model
+from safetensors.torch import save_file, save_model
 from torch import nn
 
 from knowledge_distillation.capture.adapters import Adapter
@@ -22,6 +22,7 @@ from knowledge_distillation.evaluation.arms import CONTROL
 from knowledge_distillation.evaluation.comparison import Comparison
 from knowledge_distillation.evaluation.result import Evaluation
 from knowledge_distillation.export import Exported
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.reporting import write_report
 from knowledge_distillation.run_comparison import Finished, compare_run
 from knowledge_distillation.run_evaluation import evaluate_run
@@ -31,6 +32,7 @@ from knowledge_distillation.training.bare import scored_at_end
 from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import whole
 from knowledge_distillation.training.fitting import check_checkpoint, fit
+from knowledge_distillation.training.last_checkpoint import check_steps
 from knowledge_distillation.training.loaders import loader_for, loader_length
 from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.module import DistillationModule
@@ -48,7 +50,8 @@ from knowledge_distillation.training.run_directory import (
 )
 from knowledge_distillation.training.run_lock import RunLock
 from knowledge_distillation.training.schedules import ScheduleFactory
-from knowledge_distillation.training.tracking import trackers
+from knowledge_distillation.training.sharding import full_weights
+from knowledge_distillation.training.tracking import check_trackers, trackers
 from knowledge_distillation.training.trainer import make_trainer
 
 
@@ -246,6 +249,10 @@ def distill(
         CheckpointError: if there is nothing to resume from.
     """
     check_arguments(train_loader, val_loaders, max_epochs, seed)
+    plain = {"directory": directory, "resume": resume, "track": track, "doctor": doctor, "trainer": trainer}
+    check_accepted("distill", distill, plain)
+    check_trackers(track)
+    check_steps(checkpoint_every)
     resume = resume or None
     plan = TrainingPlan(
         teacher=teacher,
@@ -325,12 +332,15 @@ def _train(
         is_whole=checkpoint is None and scored_at_end(engine),
         weights=weights_mark(module.finished_student),
     )
-    fingerprint = (
-        None if module.teacher is None else module.teacher.fingerprint
-    )  # for which all processes may be needed
+    # sharded models are put together by all processes
+    fingerprint = None if module.teacher is None else module.teacher.fingerprint
+    weights = full_weights(module.finished_student)
     if engine.is_global_zero:
         with whole(run_directory / "student.safetensors") as file:
-            save_model(module.finished_student, str(file))
+            if weights is None:
+                save_model(module.finished_student, str(file))
+            else:
+                save_file(weights, str(file))
         environment = {
             **environment_facts(),
             "seed": plan.seed,

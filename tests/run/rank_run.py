@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 
 from knowledge_distillation.errors import Terminated
@@ -36,9 +37,12 @@ class SaysScoring:
         return {"inference_result": float(sum(p.double().sum() for p in model.parameters()))}
 
 
-def main(directory: Path, processes: int = 2, resume: str | None = None, **trainer: Any) -> None:
+def main(directory: Path, processes: int = 2, resume: str | None = None, sharded: bool = False) -> None:
     """Train two epochs of eight batches in each process."""
     warnings.simplefilter("ignore")
+    strategy: Any = "ddp"
+    if sharded:
+        strategy = ModelParallelStrategy(processes, tensor_parallel_size=1, save_distributed_checkpoint=False)
     train(
         directory,
         student=Noisy(),
@@ -48,7 +52,7 @@ def main(directory: Path, processes: int = 2, resume: str | None = None, **train
         schedule="cosine_anneal",
         checkpoint_every=3,
         resume=resume,
-        trainer={"devices": processes, "strategy": "ddp", "callbacks": [Says()], "log_every_n_steps": 1, **trainer},
+        trainer={"devices": processes, "strategy": strategy, "callbacks": [Says()], "log_every_n_steps": 1},
     )
     print("done.")
 

@@ -6,9 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.faults.training import digest
 from tests.run.rank_run import start
+from tests.run.test_distill import Noisy
 
 
 @pytest.mark.parametrize(("number", "code", "asked"), [(signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 0)], ids=str)
@@ -26,3 +28,15 @@ def test_a_signal_to_one_process_stops_all_with_one_checkpoint(
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file()
     start(tmp_path / "run", resume="auto").succeed()
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+
+
+def test_a_sharded_student_is_broken_off_goes_on_and_is_written_whole(tmp_path: Path) -> None:
+    """Otherwise FSDP trains, and leaves a part of a student that nobody can load."""
+    start(tmp_path / "whole", sharded=True).succeed()
+    ranks = start(tmp_path / "run", sharded=True)
+    ranks.children[1].wait_for("batch 5.")
+    ranks.children[0].send(signal.SIGTERM)
+    assert [done.returncode for done in ranks.wait()] == [143, 143]
+    start(tmp_path / "run", resume="auto", sharded=True).succeed()
+    assert digest(tmp_path / "run") == digest(tmp_path / "whole")
+    Noisy().load_state_dict(load_file(tmp_path / "run" / "student.safetensors"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.ranks import run_ranks
-from tests.training import rank_losses
+from tests.training import rank_losses, skipping_ranks
 from tests.training.rank_losses import STEPS
 
 
@@ -45,3 +46,11 @@ def test_a_memory_of_all_samples_is_equal_in_all_processes_and_never_sent(tmp_pa
     assert one["memories"] == other["memories"]
     assert {name.rpartition(".")[2] for name in one["memories"]} == {"queue", "position"}
     assert one["buffers"] == []
+
+
+def test_a_step_that_one_process_leaves_out_is_left_out_by_all(tmp_path: Path) -> None:
+    """Otherwise the processes train two students from then on, and only one is saved."""
+    one, other = run_ranks(Path(skipping_ranks.__file__), tmp_path)
+    assert one == other
+    left_out = [after == before for before, after in pairwise(one["weights"])]
+    assert left_out == [number == skipping_ranks.BAD for number in range(2, 1 + len(one["weights"]))]

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.capture.paths import modules_by_path, resolve
 from knowledge_distillation.capture.taps import Taps
-from knowledge_distillation.errors import CaptureError, nearest
+from knowledge_distillation.errors import CaptureError, ModelContractError, nearest
+from knowledge_distillation.losses import TopK
 from knowledge_distillation.signals import OUTPUTS, Signals
 
 INPUT = "input:"
@@ -79,12 +80,18 @@ class Reader:
         Raises:
             CaptureError: if a wanted signal is neither a module that is called nor among what the adapter gives, a
                 module did not fire, or its tensor was changed in place.
+            ModelContractError: if the adapter gives no `Signals`, or what it calls logits is no tensor.
         """
         if self._taps is not None and self._stops:
             self._taps.run(self.adapter, self.model, batch, self.temperature)
             signals = Signals(features=self._taps.take())
         else:
             signals = self.adapter(self.model, batch, self.temperature)
+            if not isinstance(signals, Signals):
+                raise ModelContractError(
+                    f"The {self.whose}'s adapter must return Signals, got {type(signals).__name__}. Write "
+                    "`return Signals(logits=..., labels=...)`."
+                )
             if self._taps is not None:
                 signals = replace(signals, features={**signals.features, **self._taps.take()})
             for taps in self._inputs:
@@ -110,6 +117,18 @@ class Reader:
         return found
 
     def _check(self, signals: Signals) -> None:
+        for name in OUTPUTS:
+            value = getattr(signals, name)
+            if value is not None and not isinstance(value, (Tensor, TopK)):
+                raise ModelContractError(
+                    f"The {self.whose}'s {name} must be a tensor of shape [*batch, classes], got "
+                    f"{type(value).__name__}. Let {type(self.model).__name__}'s forward return one, or pass an adapter."
+                )
+            if self.whose == "student" and isinstance(value, Tensor) and not value.is_floating_point():
+                raise ModelContractError(
+                    f"The student's {name} must be floating-point scores, got {value.dtype}: whole numbers carry no "
+                    "gradient, so it would not learn. Return raw scores, not class ids."
+                )
         given = [*(name for name in OUTPUTS if getattr(signals, name) is not None), *signals.features]
         for name in self.wanted:
             if name not in given:

@@ -13,6 +13,7 @@ from torch import nn
 from knowledge_distillation import domains
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import ConfigError, DistillationError, nearest
+from knowledge_distillation.losses.accepted import check_accepted
 
 
 def models() -> dict[str, Callable[..., nn.Module]]:
@@ -56,13 +57,14 @@ def _call(kind: str, name: str, known: Mapping[str, Any], facts: Mapping[str, An
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     for setting in settings:
         if setting not in accepted and not open_ended:
-            raise ConfigError(f"The {kind} {name!r} has no setting {setting!r}. {nearest(setting, accepted)}")
+            raise ConfigError(f"The {kind} {name!r} has no setting {setting!r}. {nearest(str(setting), accepted)}")
+    check_accepted(f"The {kind} {name!r}", known[name], settings)
     usable = {key: value for key, value in facts.items() if key in accepted or open_ended}
     try:
         return known[name](**{**usable, **settings})
     except DistillationError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch, of sizes that no tensor has
         given = ", ".join(f"{key}={value!r}" for key, value in {**usable, **settings}.items())
         raise ConfigError(f"The {kind} {name!r} cannot be built with {given or 'no settings'}: {error}") from error
 

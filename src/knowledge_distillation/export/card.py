@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.untrusted import json_of
 
 HUB_TASKS = ("accuracy", "f1", "wer", "perplexity")
@@ -48,12 +49,13 @@ class Card:
         """From a mapping.
 
         Raises:
-            ConfigError: if a field is unknown.
+            ConfigError: if a field is unknown, or its value has another form.
         """
         known = [entry.name for entry in fields(cls)]
         for key in given:
             if key not in known:
                 raise ConfigError(f"A model card has no field {key!r}. {nearest(str(key), known)}")
+        check_accepted("card", cls, given)
         return cls(**given)
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from knowledge_distillation.export.prepared import floating_dtype, prepared
 from knowledge_distillation.export.proving import Proof, check_faithful, in_dtype, scores
 from knowledge_distillation.export.qat import rounds_inputs
 from knowledge_distillation.export.tracing import FIXED_LENGTH, SEQUENCE, Axes, answered_axes, dynamic_axes
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline, to_device
 
 COMPARED, CALIBRATING = 16, 16
@@ -89,6 +91,11 @@ def export(
         MissingExtraError: if the form's package is not installed.
     """
     chosen = _checked(form, quantisation, pipeline)
+    given = {
+        "model": model, "directory": directory, "loader": loader, "dynamic": dynamic, "calibration": calibration,
+        "opset": opset, "card": card,
+    }  # fmt: skip
+    check_accepted("export", export, given)
     allowed = as_tolerance(tolerance, chosen.tolerance)
     facts = Card.checked(card or {})
     target = _free(Path(directory))
@@ -133,7 +140,7 @@ def export(
 
 
 def _checked(form: str, quantisation: str, pipeline: Any) -> Form:
-    if form not in FORMS:
+    if not isinstance(form, str) or form not in FORMS:
         raise ConfigError(f"There is no form {form!r} to export to. {nearest(str(form), FORMS)}")
     if quantisation not in QUANTISATIONS:
         raise ConfigError(f"There is no quantisation {quantisation!r}. {nearest(str(quantisation), QUANTISATIONS)}")
@@ -143,13 +150,16 @@ def _checked(form: str, quantisation: str, pipeline: Any) -> Form:
 
 
 def _free(target: Path) -> Path:
-    if target.exists() and not (target / MANIFEST).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target} holds something that is no export and would be overwritten. Name another folder.")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The folder {target} cannot be made: {error}") from error
-    return target
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # says whether there can be such a path; Path.exists does not
+        own = not target.exists() or (target / MANIFEST).is_file() or (target.is_dir() and not any(target.iterdir()))
+        if own:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return target
+    except (OSError, ValueError) as error:  # ValueError: letters that no path has
+        raise ConfigError(f"directory: the folder {str(target)!r} cannot be made: {error}") from error
+    raise ConfigError(f"{target} holds something that is no export and would be overwritten. Name another folder.")
 
 
 def _batches(

@@ -13,6 +13,7 @@ from typing import Any
 
 import knowledge_distillation.losses as package
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.losses.facts import Facts
 from knowledge_distillation.losses.loss import Loss
 
@@ -62,15 +63,16 @@ def loss_named(name: str, **settings: Any) -> Loss:
     """Build the module of one loss from its catalogue name.
 
     Raises:
-        ConfigError: if the name is unknown, or the loss has no such setting.
+        ConfigError: if the name is unknown, or the loss has no such setting or cannot take its value.
     """
     entries = _entries()
     if name not in entries:
         raise ConfigError(f"There is no loss named {name!r}. {nearest(name, entries)}")
     module = entries[name].module
+    check_accepted(f"Loss {name!r}", module, settings)
     try:
         return module(**settings)
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:  # of torch: more memory than there is
         accepted = list(inspect.signature(module).parameters)
         raise ConfigError(
             f"Loss {name!r} cannot be built from {sorted(settings)}: {error}. It takes {accepted}."

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from knowledge_distillation.errors import ConfigError, ShapeError
+from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError
+from knowledge_distillation.losses.accepted import is_finite_number
 
 # Above this temperature the softened distributions differ by less than float32 resolves once multiplied by
 # the squared temperature; the divergence is then taken in float64.
@@ -18,21 +17,21 @@ LOWEST_LOGIT = -1e30
 
 def check_positive(name: str, value: float) -> float:
     """Return `value` if it is a finite number above 0, else raise ConfigError naming it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    if not is_finite_number(value) or value <= 0:
         raise ConfigError(f"{name} must be a finite number above 0, got {value!r}.")
     return float(value)
 
 
 def check_between(name: str, value: float, low: float, high: float) -> float:
     """Return `value` if low <= value <= high, else raise ConfigError naming it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+    if not is_finite_number(value) or not low <= value <= high:
         raise ConfigError(f"{name} must be a number from {low} to {high}, got {value!r}.")
     return float(value)
 
 
 def check_weight(name: str, value: float) -> float:
     """Return `value` if it is a finite number of at least 0, else raise ConfigError naming it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < math.inf:
+    if not is_finite_number(value) or value < 0:
         raise ConfigError(
             f"{name} must be a finite number of at least 0, got {value!r}: below 0 the student would be driven away."
         )
@@ -53,6 +52,12 @@ def check_labels(labels: Tensor | None, student_logits: Tensor) -> Tensor:
     """Return int64 class labels of shape [*batch] that fit `student_logits` [*batch, classes]."""
     if labels is None:
         raise ConfigError("labels are needed by this loss: class ids of shape [*batch]. None came.")
+    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
+        came = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise ModelContractError(
+            f"labels must be a tensor of class ids, whole numbers of shape [*batch], got {came}: 0.9 would be taken "
+            "for class 0. Convert them in the dataset, with .long()."
+        )
     if labels.shape != student_logits.shape[:-1]:
         raise ShapeError(
             f"labels must have shape {tuple(student_logits.shape[:-1])} (the logits' shape without the class "

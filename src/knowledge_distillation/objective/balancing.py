@@ -33,8 +33,8 @@ class GradientNormBalance(nn.Module):
 
     def __init__(self, names: Sequence[str], *, every: int = 50, smoothing: float = 0.5) -> None:
         super().__init__()
-        if every < 1:
-            raise ConfigError(f"every must be at least 1, got {every!r}.")
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ConfigError(f"every must be a whole number of at least 1, got {every!r}.")
         self.names = list(names)
         self.every = every
         self.smoothing = check_between("smoothing", smoothing, 0.0, 1.0)
@@ -115,7 +115,7 @@ def balance_named(name: str, names: Sequence[str]) -> GradientNormBalance | Unce
     Raises:
         ConfigError: if the name is unknown, or there is only one term to balance.
     """
-    if name not in BALANCES:
+    if not isinstance(name, str) or name not in BALANCES:
         raise ConfigError(f"There is no balance named {name!r}. {nearest(str(name), BALANCES)}")
     if len(names) < 2:
         raise ConfigError(f"Balancing needs at least two weighted terms, got {list(names)}.")

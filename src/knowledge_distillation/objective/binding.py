@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from knowledge_distillation import projectors
-from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.capture.adapters import IGNORED
+from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError, nearest
 from knowledge_distillation.losses import (
     HingeRanking,
     LogisticRanking,
@@ -121,8 +123,7 @@ class BoundTerm:
             said, taught, keywords = together((said, taught, keywords))
         if self.projector is not None:
             said, taught = _projected(self.projector, said, taught)
-        result: Tensor = self.loss(said, taught, **keywords)
-        return result
+        return self._one_number(said, taught, keywords)
 
     def _keywords(self, student: Signals, teacher: Signals | None) -> dict[str, Any]:
         """What the loss gets beside the two signals."""
@@ -135,6 +136,47 @@ class BoundTerm:
         if "teacher_mask" in self.takes and teacher is not None and teacher.mask is not None:
             keywords["teacher_mask"] = teacher.mask
         return keywords | {name: student.extras[name] for name in self.takes if name in student.extras}
+
+    def _one_number(self, said: Any, taught: Any, keywords: Mapping[str, Any]) -> Tensor:
+        try:
+            result = self.loss(said, taught, **keywords)
+        except ShapeError as error:
+            raise ShapeError(
+                f"Term {self.name!r}, of the student's {self.student!r} and the teacher's {self.teacher!r}: {error}"
+            ) from error
+        except (IndexError, RuntimeError) as error:  # of torch on a CPU: an index that points beyond the classes
+            complaint = self._label_complaint(said, keywords.get("labels"))
+            if complaint is None:
+                raise
+            raise ModelContractError(complaint) from error
+        except (AttributeError, TypeError) as error:
+            if not isinstance(self.loss, Loss) or not (isinstance(said, list) or isinstance(taught, list)):
+                raise
+            raise ConfigError(
+                f"Term {self.name!r} compares the student's {self.student!r} with the teacher's {self.teacher!r}, and "
+                "its loss takes one signal of each. Name one, or make a term for each pair."
+            ) from error
+        if isinstance(result, Tensor) and result.numel() == 1:
+            return result
+        shown = f"a tensor of shape {tuple(result.shape)}" if isinstance(result, Tensor) else type(result).__name__
+        raise ModelContractError(
+            f"The loss of term {self.name!r} must return one number as a tensor, got {shown}: there is nothing to "
+            "minimise. Reduce it, with .mean() or reduction='mean'."
+        )
+
+    def _label_complaint(self, said: Any, labels: Any) -> str | None:
+        if not isinstance(said, Tensor) or not isinstance(labels, Tensor) or labels.device.type != "cpu":
+            return None
+        classes = said.shape[getattr(self.loss, "class_axis", -1)]
+        ignored = getattr(self.loss, "ignore_index", IGNORED)
+        wrong = labels[(labels != ignored) & ((labels < 0) | (labels >= classes))]
+        if not len(wrong):
+            return None
+        return (
+            f"Term {self.name!r}: labels must be from 0 to {classes - 1}, since the student gives {classes} classes, "
+            f"got {wrong[0].item()}. Give the student as many classes as the data has, or mark what has no label with "
+            f"{ignored}."
+        )
 
     def share(self, student: Signals, share: Share) -> float:
         """Of this term, how much a part of a batch counts: its mean is over samples, or over what the mask counts."""
@@ -167,11 +209,20 @@ class BoundTerm:
     def _own_value(self, student: Signals) -> Tensor:
         name = each(self.student)[0]
         own = student.loss_terms
-        values = [own[each_name] for each_name in (own if name == ALL else (name,)) if each_name in own]
+        values = {each_name: own[each_name] for each_name in (own if name == ALL else (name,)) if each_name in own}
         if not values:
             raise missing_own(self, student)
-        tensors = [value if isinstance(value, Tensor) else torch.tensor(float(value)) for value in values]
+        tensors = [_own_number(each_name, value) for each_name, value in values.items()]
         return tensors[0] if len(tensors) == 1 else torch.stack(tensors).sum()
+
+
+def _own_number(name: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value
+    if isinstance(value, (int, float, np.number)):
+        return torch.tensor(float(value))
+    shown = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    raise ModelContractError(f"The student's loss {name!r} must be one number, got {shown}. Reduce it first.")
 
 
 def bind(name: str, term: Term) -> BoundTerm:

@@ -42,7 +42,7 @@ def find_role(role: str, model: nn.Module, example: Any, whose: str) -> SignalNa
         CaptureError: if no layer is found.
     """
     if role not in ROLES:
-        raise ConfigError(f"There is no role {role!r}. {nearest(role, ROLES)}")
+        raise ConfigError(f"There is no role {role!r} that a layer of the {whose} could play. {nearest(role, ROLES)}")
     if role in ("@embedding", "@classifier"):
         return (INPUT if role == "@embedding" else WEIGHT) + last_linear(role, model, whose)
     if role == "@attention":

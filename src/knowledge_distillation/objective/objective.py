@@ -36,13 +36,13 @@ class Objective(nn.Module):
         super().__init__()
         if not isinstance(terms, Mapping) or not terms:
             raise ConfigError("An objective needs at least one named term, such as {'kd': 0.9, 'cross_entropy': 0.1}.")
-        self.terms: dict[str, Term] = {str(name): term_from(spec, str(name)) for name, spec in terms.items()}
+        self.terms: dict[str, Term] = {str(name): _term(spec, str(name)) for name, spec in terms.items()}
         weighted = [name for name, term in self.terms.items() if not term.is_monitor]
         if not weighted:
             raise ConfigError(f"Every term of {sorted(self.terms)} has weight 0, so the student would learn nothing.")
         self.losses = nn.ModuleDict()
         self.projectors = nn.ModuleDict()
-        self.balance = balance_named(balance, weighted) if balance else None
+        self.balance = None if balance is None else balance_named(balance, weighted)
         self.student_parameters: Callable[[], Sequence[Tensor]] = tuple
         """Gives the parameters whose gradients a balance measures; the training module sets it."""
         self._bound = [bind(name, term) for name, term in self.terms.items()]
@@ -210,8 +210,7 @@ class Objective(nn.Module):
             if share is not None:
                 value = value * bound.share(student, share)
             components[bound.name] = value
-            term = bound.term
-            weight = term.weight if term.schedule is None else term.weight * term.schedule(progress)
+            weight = bound.term.weight_at(progress)
             weighted = value if weight == 1.0 else value * weight
             if self.balance is not None:
                 parts[bound.name] = weighted
@@ -241,3 +240,11 @@ class Objective(nn.Module):
             if bound.is_own and each(bound.student)[0] not in names:
                 raise missing_own(bound, student, [other.name for other in self._bound if not other.is_own])
         self._checked = True
+
+
+def _term(spec: Any, name: str) -> Term:
+    """`term_from`, whose refusals say which term it is."""
+    try:
+        return term_from(spec, name)
+    except ConfigError as error:
+        raise error if repr(name) in str(error) else ConfigError(f"Term {name!r}: {error}") from error

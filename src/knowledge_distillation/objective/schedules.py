@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses.accepted import is_finite_number
 
 Schedule = Callable[[float], float]
 
@@ -41,8 +43,23 @@ SCHEDULES: Mapping[str, Callable[..., Schedule]] = {
 }
 
 
-def schedule_from(spec: Any) -> Schedule | None:
+def is_schedule(value: Any) -> bool:
+    """Whether a value can be called with the progress alone."""
+    try:
+        inspect.signature(value).bind(0.0)
+    except TypeError:
+        return False
+    except ValueError:  # a callable written in C says nothing
+        return callable(value)
+    return True
+
+
+def schedule_from(spec: Any, what: str = "schedule") -> Schedule | None:
     """A schedule from None, a callable, a name, or a mapping with "name" and settings.
+
+    Args:
+        spec: one of these.
+        what: the field of a term that it is for.
 
     Raises:
         ConfigError: if the name or a setting is unknown.
@@ -54,10 +71,13 @@ def schedule_from(spec: Any) -> Schedule | None:
         return schedule
     settings = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = settings.pop("name", None)
-    if name not in SCHEDULES:
-        raise ConfigError(f"There is no weight schedule named {name!r}. {nearest(str(name), SCHEDULES)}")
+    if not isinstance(name, str) or name not in SCHEDULES:
+        raise ConfigError(
+            f"A term's {what} is {spec!r}, and there is no weight schedule named {name!r}. "
+            f"{nearest(str(name), SCHEDULES)} Or a function of progress from 0 to 1."
+        )
     for setting, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not is_finite_number(value):
             raise ConfigError(f"The schedule {name!r} needs numbers, got {setting}={value!r}.")
     try:
         return SCHEDULES[name](**settings)

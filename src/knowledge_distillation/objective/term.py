@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.views import Views
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses import Loss, catalogue, loss_named
-from knowledge_distillation.objective.schedules import Schedule, schedule_from
+from knowledge_distillation.losses.accepted import is_finite_number
+from knowledge_distillation.objective.schedules import Schedule, is_schedule, schedule_from
 
 OWN = "own"
 ALL = "*"
@@ -47,7 +47,8 @@ class Term:
             contrasts, memory banks and queues want it; gradients are those of one process with the whole batch.
 
     Raises:
-        ConfigError: if the weight is not a finite number >= 0, the loss is no loss, or own loss terms are gathered.
+        ConfigError: if the weight is not a finite number >= 0, the loss is no loss, own loss terms are gathered, or
+            another field has another form.
     """
 
     loss: str | Callable[..., Tensor]
@@ -62,20 +63,36 @@ class Term:
     gather: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.weight, bool) or not isinstance(self.weight, (int, float)) or not math.isfinite(self.weight):
+        if not is_finite_number(self.weight):
             raise ConfigError(f"A term's weight must be a finite number, got {self.weight!r}.")
         if self.weight < 0:
             raise ConfigError(
                 f"A term's weight must be at least 0, got {self.weight!r}: the student would be driven away."
             )
         for kind in ("schedule", "temperature"):
-            if getattr(self, kind) is not None and not callable(getattr(self, kind)):
+            if getattr(self, kind) is not None and not is_schedule(getattr(self, kind)):
                 raise ConfigError(
                     f"A term's {kind} must be a function of progress from 0 to 1, got {getattr(self, kind)!r}. A fixed "
                     "number belongs in the weight or in the loss."
                 )
+        for side in ("student", "teacher"):
+            names = getattr(self, side)
+            if not (isinstance(names, str) or (isinstance(names, tuple) and names)) or not all(
+                isinstance(name, str) for name in names
+            ):
+                raise ConfigError(
+                    f"A term's {side} must be a signal's name, or several as a tuple, got {names!r}: nothing could be "
+                    'read. Name a signal or a module path, such as "logits" or "layer3.1".'
+                )
+        if self.projector is not None and not isinstance(self.projector, (str, nn.Module)):
+            raise ConfigError(
+                f"A term's projector must be a module, a name such as 'auto' or 'linear', or None; got "
+                f"{self.projector!r}."
+            )
+        if self.changes is not None and not isinstance(self.changes, Mapping):
+            raise ConfigError(f"A term's changes must map settings to functions of progress, got {self.changes!r}.")
         for setting, change in (self.changes or {}).items():
-            if not callable(change):
+            if not is_schedule(change):
                 raise ConfigError(
                     f"A term's changes must be functions of progress from 0 to 1, got {setting}={change!r}. A fixed "
                     "value is a setting of the loss."
@@ -99,6 +116,22 @@ class Term:
     def is_monitor(self) -> bool:
         """Whether the term is only logged."""
         return self.weight == 0 and self.schedule is None
+
+    def weight_at(self, progress: float) -> float:
+        """The weight at a share of the training, from 0 to 1.
+
+        Raises:
+            ConfigError: if the schedule gives something else than a finite number >= 0.
+        """
+        if self.schedule is None:
+            return self.weight
+        factor = self.schedule(progress)
+        if not is_finite_number(factor) or factor < 0:
+            raise ConfigError(
+                f"A term's schedule must give finite numbers of at least 0, and gives {factor!r} at progress "
+                f"{progress:.3g}: the student would learn nothing, or be driven away."
+            )
+        return self.weight * factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +207,13 @@ def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
             fields[side] = tuple(fields[side])
     fields["schedule"] = schedule_from(fields.get("schedule"))
     if isinstance(fields.get("changes"), Mapping):
-        fields["changes"] = {setting: schedule_from(change) for setting, change in fields["changes"].items()}
+        changes = fields["changes"].items()
+        fields["changes"] = {setting: schedule_from(change, f"change of {setting}") for setting, change in changes}
     temperature = fields.pop("temperature", None)
     if isinstance(temperature, (int, float)):
         settings["temperature"] = temperature
     else:
-        fields["temperature"] = schedule_from(temperature)
+        fields["temperature"] = schedule_from(temperature, "temperature")
     loss = spec.get("loss", name)
     if isinstance(loss, str) and loss in catalogue():
         accepted = list(inspect.signature(catalogue()[loss].module).parameters)
@@ -187,10 +221,15 @@ def _from_mapping(spec: Mapping[str, Any], name: str) -> Term:
             if setting not in accepted:
                 others = [key for key in (*known, *accepted) if key != setting]
                 raise ConfigError(
-                    f"Term {name!r} has the key {setting!r}, which {loss} does not take. {nearest(setting, others)}"
+                    f"Term {name!r} has the key {setting!r}, which {loss} does not take. "
+                    f"{nearest(str(setting), others)}"
                 )
     if isinstance(loss, str) and loss != OWN:
         loss = named_loss(loss, settings)
     elif settings:
-        raise ConfigError(f"Term {name!r} has unknown keys. {nearest(next(iter(settings)), known)}")
+        setting, value = next(iter(settings.items()))
+        raise ConfigError(
+            f"Term {name!r} has unknown keys, {setting!r} with {value!r}: only losses given by name take settings. "
+            f"{nearest(str(setting), known)}"
+        )
     return Term(loss, **fields)

@@ -57,7 +57,7 @@ def cached(recipe: Recipe, teacher: Teacher | nn.Module, loader: Any) -> CachedT
             "other data. Leave the cache section out."
         )
     manifest = write_recipe_cache(recipe, teacher, loader)
-    check_inputs = bool((recipe.cache or {}).get("check_inputs", True))
+    check_inputs = (recipe.cache or {}).get("check_inputs", True)
     return CachedTeacher(cache_directory(recipe), teacher=manifest["teacher"], check_inputs=check_inputs)
 
 

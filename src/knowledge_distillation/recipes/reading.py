@@ -188,6 +188,8 @@ def _check_training(training: Any, known: Iterable[str], source: str) -> None:
     seed = training.get("seed", 0)
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise ConfigError(f"{source}.seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
+    if not isinstance(training.get("directory"), (str, type(None))):
+        raise ConfigError(f"{source}.directory must be the path of a folder, got {training['directory']!r}.")
     for key in ("trainer", "data"):
         if not isinstance(training.get(key) or {}, Mapping):
             raise ConfigError(f"{source}.{key} must be a mapping, got {training[key]!r}.")
@@ -205,6 +207,8 @@ def _check_cache(cache: Any, teacher: Any, source: str) -> None:
             f"{source} must be a mapping with 'directory', where the teacher's answers are kept; got {cache!r}."
         )
     _known(cache, CACHE_KEYS, source)
+    if not isinstance(cache.get("check_inputs", True), bool):
+        raise ConfigError(f"{source}.check_inputs must be true or false, got {cache['check_inputs']!r}.")
     if teacher is None:
         raise ConfigError(f"{source} keeps a teacher's answers, and the recipe has no teacher section.")
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses.accepted import check_accepted
 
 
-def check_settings(kind: str, name: str, function: Callable[..., Any], settings: Iterable[str], given: str) -> None:
-    """Raise ConfigError unless the function takes every setting.
+def check_settings(kind: str, name: str, function: Callable[..., Any], settings: Mapping[str, Any], given: str) -> None:
+    """Raise ConfigError unless the function takes every setting, and its value as far as annotations tell.
 
     Args:
         kind: what `name` is, for the message.
         name: as the recipe has it.
         function: takes the settings by keyword.
-        settings: names from the recipe.
+        settings: from the recipe.
         given: parameters, separated by spaces, that do not come from the recipe.
     """
     accepted = [
@@ -27,3 +28,4 @@ def check_settings(kind: str, name: str, function: Callable[..., Any], settings:
     for setting in settings:
         if setting not in accepted:
             raise ConfigError(f"The {kind} {name!r} has no setting {setting!r}. {nearest(str(setting), accepted)}")
+    check_accepted(f"The {kind} {name!r}", function, settings)

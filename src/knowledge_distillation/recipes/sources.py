@@ -62,21 +62,23 @@ def make_teacher(
     if name not in SOURCES or name in extra:
         return one(spec, place)
     settings = {key: value for key, value in spec.items() if key not in ("name", "members")}
+    if name == "routed":
+        settings["route"] = _route(settings.get("route"), extra)
+    if name == "black_box":
+        settings["answer"] = _answer(settings.get("answer"), extra)
     check_settings("teacher", name, SOURCES[name], settings, "self teachers student adapter")
     if name == "self":
         return SelfTeacher(**settings)
     if name == "served":
         return _served(settings)
     if name == "black_box":
-        return BlackBoxTeacher(_answer(settings.pop("answer", None), extra), **settings)
+        return BlackBoxTeacher(**settings)
     adapters = adapter_pair(recipe.training.get("adapter", "auto"))
     settings.setdefault("temperature", recipe.training.get("temperature", 1.0))
     if name == "ema":
         if student is None:  # check_student refuses this
             raise AssertionError("a teacher made of the student, and a student made from the teacher")
         return EMATeacher(student, adapter=adapters[0], **settings)
-    if name == "routed":
-        settings["route"] = _route(settings.get("route"), extra)
     members = [
         make_teacher(recipe, _seeded(member, recipe, number), student, one, extra, f"{place}-{number + 1}")
         for number, member in enumerate(spec["members"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter, auto
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses.accepted import is_finite_number
 from knowledge_distillation.losses.inputs import check_positive, full_precision
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers.members import Members, logits_of
@@ -137,7 +137,7 @@ def _shares(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     if not isinstance(given, (list, tuple)) or len(given) != count:
         got = len(given) if isinstance(given, (list, tuple)) else repr(given)
         raise ConfigError(f"There must be one weight for each of the {count} teachers, got {got}.")
-    if not all(isinstance(weight, (int, float)) and math.isfinite(weight) and weight > 0 for weight in given):
+    if not all(is_finite_number(weight) and weight > 0 for weight in given):
         raise ConfigError(
             f"The teachers' weights must be finite and above 0, got {given}. A teacher that counts nothing would be "
             "run for nothing: leave it out."

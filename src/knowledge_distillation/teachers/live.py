@@ -69,10 +69,7 @@ class LiveTeacher:
             digest.update(f"{line}\n".encode())
         for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-            whole: Any = tensor
-            if is_distributed(tensor):
-                whole = whole.full_tensor()
-            digest.update(whole.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(full(tensor).detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def prepare(self, device: torch.device) -> None:
@@ -179,6 +176,12 @@ def is_spread(model: nn.Module) -> bool:
 def is_distributed(tensor: Tensor) -> bool:
     """Whether this process holds a part of the tensor only: a `DTensor`, whose class takes a second to import."""
     return hasattr(tensor, "full_tensor")
+
+
+def full(tensor: Any) -> Tensor:
+    """The tensor; where this process holds a part of it, all of it, for which every process must ask."""
+    found: Tensor = tensor.full_tensor() if is_distributed(tensor) else tensor
+    return found
 
 
 def _moved(leaf: Any, device: torch.device) -> Any:

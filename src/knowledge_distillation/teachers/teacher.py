@@ -74,9 +74,9 @@ def as_teacher(teacher: Teacher | nn.Module, **live_settings: Any) -> Teacher:
 
     if isinstance(teacher, nn.Module):
         return LiveTeacher(teacher, **live_settings)
-    if isinstance(teacher, Teacher):
+    if isinstance(teacher, Teacher) and not isinstance(teacher, type):
         return teacher
     raise ConfigError(
         "teacher must be an nn.Module or a Teacher (signals, fingerprint, prepare, release), "
-        f"got {type(teacher).__name__}."
+        f"got {teacher.__name__ if isinstance(teacher, type) else type(teacher).__name__}."
     )

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from knowledge_distillation.errors import CheckpointError
+from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import read_checkpoint
 from knowledge_distillation.training.keys import hiding_keys
@@ -30,6 +31,7 @@ def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpo
         checkpoint: path to go on from, or None.
 
     Raises:
+        ConfigError: if Lightning refuses the settings.
         KeyboardInterrupt: after Ctrl-C, which Lightning would turn into the end of the program.
         Terminated: after SIGTERM.
     """
@@ -45,6 +47,8 @@ def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpo
                 "The training broke off, perhaps in a tracker",
                 lambda: trainer.fit(module, ckpt_path=checkpoint, weights_only=True),
             )
+        except MisconfigurationException as error:
+            raise ConfigError(f"Lightning refuses this training: {error}") from error
         except SystemExit as error:
             if not trainer.interrupted:
                 raise

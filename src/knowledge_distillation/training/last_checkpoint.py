@@ -35,10 +35,7 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, folder: Path | None, every_steps: int | None = None) -> None:
-        if every_steps is not None and (
-            isinstance(every_steps, bool) or not isinstance(every_steps, int) or every_steps < 1
-        ):
-            raise ConfigError(f"checkpoint_every must be a whole number of steps of at least 1, got {every_steps!r}.")
+        check_steps(every_steps)
         self.folder, self.every_steps = folder, every_steps
         self.stop = StopRequest()
         self._processes = Agreement()
@@ -101,6 +98,14 @@ class LastCheckpoint(Checkpoint):
         if signal:
             self.stop.received = signal  # perhaps by another process
             self.stop.obey()
+
+
+def check_steps(every_steps: Any) -> None:
+    """Raise ConfigError unless `checkpoint_every` is None or a whole number of steps of at least 1."""
+    if every_steps is not None and (
+        isinstance(every_steps, bool) or not isinstance(every_steps, int) or every_steps < 1
+    ):
+        raise ConfigError(f"checkpoint_every must be a whole number of steps of at least 1, got {every_steps!r}.")
 
 
 def set_last_aside(folder: Path) -> None:

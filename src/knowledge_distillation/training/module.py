@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair, check_normalised
 from knowledge_distillation.capture.reader import Reader
@@ -21,12 +20,12 @@ from knowledge_distillation.objective.share import Share
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
+from knowledge_distillation.training import planning
 from knowledge_distillation.training.batch_parts import part_of, samples_of
-from knowledge_distillation.training.bucket_order import settle_buckets
+from knowledge_distillation.training.joining import join, leave_out
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline
-from knowledge_distillation.training.planning import check_apart, check_same_plan, check_warm_up, planned_steps
 from knowledge_distillation.training.preparing import prepare_objective
 from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
@@ -88,7 +87,7 @@ class DistillationModule(StepModule):
         speed: str | Mapping[str, Any] | Settings = "off",
         nonfinite: str = "stop",
     ) -> None:
-        super().__init__(gradient_norm=gradient_norm, nonfinite=nonfinite)
+        super().__init__(gradient_norm=planning.check_norm(gradient_norm), nonfinite=nonfinite)
         if not isinstance(student, nn.Module):
             raise ConfigError(f"student must be an nn.Module, got {type(student).__name__}.")
         if teacher is student:
@@ -104,7 +103,7 @@ class DistillationModule(StepModule):
         check_optimizer(optimizer)
         check_schedule(schedule)
         self.optimizer, self.schedule = optimizer, schedule
-        self.warm_up_epochs = check_warm_up(warm_up_epochs)
+        self.warm_up_epochs = planning.check_warm_up(warm_up_epochs)
         student_adapter, teacher_adapter = adapter_pair(adapter)
         self._teacher: Teacher | None = None
         if teacher is not None:
@@ -114,10 +113,11 @@ class DistillationModule(StepModule):
                 "The objective has teacher terms but there is no teacher. Pass one, or use objective='labels'."
             )
         if self._teacher is not None:
-            check_apart(student, self._teacher)
+            planning.check_apart(student, self._teacher)
         self.train_loader = loader_for(self._teacher, train_loader)
         self.val_loaders = dict(val_loaders or {})
-        self.pipeline = pipeline or AccuracyPipeline(student_adapter)
+        planning.check_names(self.val_loaders)
+        self.pipeline = AccuracyPipeline(student_adapter) if pipeline is None else pipeline
         check_pipeline(self.pipeline)
         self._speed = SpeedUp(check_speed(speed), student, self._teacher)
         self.scores: dict[str, float] = {}
@@ -277,7 +277,7 @@ class DistillationModule(StepModule):
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(self.optimizer, parameters, learning_rate=self.learning_rate)
         if self.schedule not in PER_EPOCH or self._has_schedules:
-            self._planned_steps = planned_steps(self.trainer)
+            self._planned_steps = planning.planned_steps(self.trainer)
         schedule = make_schedule(
             self.schedule,
             optimizer,
@@ -288,9 +288,7 @@ class DistillationModule(StepModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
 
     def configure_model(self) -> None:
-        # DDP sends every buffer before every step; a memory of a million samples is a gigabyte
-        memories = [f"objective.{name}" for name in self.objective.shared_memories]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, memories)  # type: ignore[no-untyped-call]
+        leave_out(self, (f"objective.{name}" for name in self.objective.shared_memories))
         mesh = self.device_mesh  # of Lightning's ModelParallelStrategy, which leaves the sharding to the module
         if mesh is None:
             return
@@ -325,11 +323,7 @@ class DistillationModule(StepModule):
     def on_fit_start(self) -> None:
         self.student_model.train()
         self._prepare_teacher()
-        if self.trainer.world_size > 2:
-            settle_buckets(self.trainer.strategy.model, self)
-        if self.trainer.world_size > 1:
-            for memory in self.objective.shared_memories.values():
-                distributed.broadcast(memory, src=0)
+        join(self.trainer, self, self.objective.shared_memories.values())
 
     def on_validation_start(self) -> None:
         super().on_validation_start()
@@ -364,11 +358,12 @@ class DistillationModule(StepModule):
             checkpoint["teacher"] = self._follower.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
+        if "state_dict" in checkpoint:  # a strategy that shards has put the weights in place already
+            checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
         super().on_load_checkpoint(checkpoint)
         self._speed.load(checkpoint, self.trainer.strategy.root_device)
         if self.schedule == "one_cycle":
-            check_same_plan(checkpoint, planned_steps(self.trainer))
+            planning.check_same_plan(checkpoint, planning.planned_steps(self.trainer))
         if self._follower is not None:
             if "teacher" not in checkpoint:
                 raise CheckpointError(
@@ -384,6 +379,7 @@ class DistillationModule(StepModule):
     def on_train_end(self) -> None:
         if self.trainer.global_step == 0:
             raise ConfigError("The train loader gave no batch, so nothing was learnt. Check the dataset and drop_last.")
+        super().on_train_end()
 
 
 class _BetweenHooks(Callback):

@@ -12,6 +12,7 @@ from torch.nn import Parameter
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses.accepted import check_accepted
 
 OptimizerFactory = Callable[..., Optimizer]
 
@@ -27,9 +28,20 @@ OPTIMIZERS: Mapping[str, OptimizerFactory] = {
 
 
 def check_optimizer(optimizer: str | OptimizerFactory | Mapping[str, Any]) -> None:
-    """Raise ConfigError if `make_optimizer` could not build it, without building it."""
-    probe = [Parameter(torch.zeros(1, 1))]  # a matrix: Muon takes nothing else
-    make_optimizer(optimizer, probe, learning_rate=1e-3)
+    """Raise ConfigError if `make_optimizer` could not build it, or it could not take a step; on a probe of its own."""
+    probe = Parameter(torch.zeros(1, 1))  # a matrix: Muon takes nothing else
+    made = make_optimizer(optimizer, [probe], learning_rate=1e-3)
+    if not isinstance(optimizer, (str, Mapping)) or _needs_a_gpu(made):
+        return
+    probe.grad = torch.zeros_like(probe)
+    try:
+        made.step()
+    except Exception as error:  # torch looks at some settings only now, each in its own way
+        raise ConfigError(f"The optimizer {optimizer!r} cannot take a step: {error}.") from error
+
+
+def _needs_a_gpu(optimizer: Optimizer) -> bool:
+    return bool(optimizer.defaults.get("capturable")) and torch.cuda.is_available()
 
 
 def make_optimizer(
@@ -48,6 +60,7 @@ def make_optimizer(
         ConfigError: if the name is unknown or the settings do not fit.
     """
     settings: dict[str, Any] = {}
+    given = optimizer
     if isinstance(optimizer, Mapping):
         settings = dict(optimizer)
         optimizer = settings.pop("name", None)
@@ -62,11 +75,20 @@ def make_optimizer(
             f"optimizer must be a name, a mapping with 'name', or a torch.optim class; got {optimizer!r}. "
             f"Known: {', '.join(OPTIMIZERS)}."
         )
+    check_accepted(f"The optimizer {given!r}", factory, settings)
     try:
         made = factory(parameters, lr=learning_rate, **settings)
-    except (TypeError, ValueError) as error:
-        accepted = [name for name in inspect.signature(factory).parameters if name != "params"]
-        raise ConfigError(f"The optimizer cannot be built: {error}. It takes {accepted}.") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"The optimizer {given!r} cannot be built: {error}. It takes {_settings(factory)}."
+        ) from error
     if not isinstance(made, Optimizer):
         raise ConfigError(f"The optimizer's callable must return a torch Optimizer, got {type(made).__name__}.")
     return made
+
+
+def _settings(factory: OptimizerFactory) -> list[str]:
+    try:
+        return [name for name in inspect.signature(factory).parameters if name not in ("params", "lr")]
+    except ValueError:  # a callable written in C says nothing
+        return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +17,7 @@ from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.teachers.cache import TaughtBatch
 
+logger = logging.getLogger(__name__)
 LOWER_IS_BETTER = ("wer", "cer", "loss", "error", "perplexity", "ppl", "rmse", "mae", "mse", "nll")
 
 
@@ -129,11 +132,18 @@ def number_of(result: Any, name: str) -> float:
         )
     value = result["inference_result"]
     try:
-        return float(value)
-    except (TypeError, ValueError) as error:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor of several numbers
         raise ModelContractError(
             f"'inference_result' on {name!r} must be one number, got {type(value).__name__}. Reduce it first."
         ) from error
+    if math.isnan(number):
+        logger.warning(
+            "'inference_result' on %r is nan: no checkpoint is the best by it, and no comparison is possible. Look for "
+            "empty batches or a division by 0 in run_inference_pipeline.",
+            name,
+        )
+    return number
 
 
 def higher_is_better(pipeline: Any, name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.teachers import EMATeacher, FollowsStudent, Teacher
+from knowledge_distillation.teachers.live import full
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
@@ -140,12 +142,26 @@ def _copied(name: str, value: Any) -> Any:
         return Uncopied(name, f"{type(error).__name__}: {error}")
 
 
+def check_makes(name: str, make: Callable[[], nn.Module]) -> None:
+    """Raise ConfigError unless a callable can be called without arguments."""
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise ConfigError(
+            f"{name} must be an nn.Module, or a callable without arguments that makes one; {make!r} cannot be called "
+            f"so ({error}). Write `lambda: ...`."
+        ) from error
+    except ValueError:  # a callable written in C says nothing
+        return
+
+
 def built(student: Callable[[], nn.Module]) -> nn.Module:
     """What the callable gives.
 
     Raises:
-        ConfigError: if that is no module.
+        ConfigError: if it takes arguments, or that is no module.
     """
+    check_makes("student", student)
     made = student()
     if not isinstance(made, nn.Module):
         raise ConfigError(f"student must be an nn.Module, or a callable that makes one; it gave {type(made).__name__}.")
@@ -154,7 +170,7 @@ def built(student: Callable[[], nn.Module]) -> nn.Module:
 
 def weights_mark(model: nn.Module) -> tuple[float, ...]:
     """One number for each parameter; equal for models that are equal to the bit."""
-    return tuple(float(parameter.detach().cpu().double().sum()) for parameter in model.parameters())
+    return tuple(float(full(parameter.detach()).cpu().double().sum()) for parameter in model.parameters())
 
 
 def drawn() -> str:

@@ -123,7 +123,13 @@ def _first_batch(trainer: Trainer) -> tuple[Any, Any]:
             "The train loader can be walked only once, and this objective needs a first batch to read sizes from. "
             "Pass a DataLoader, or name every layer, size and projector."
         )
-    return loader, next(iter(loader))
+    try:
+        return loader, next(iter(loader))
+    except StopIteration:
+        raise ConfigError(
+            "The train loader gave no batch, and this objective needs a first one to read sizes from. Check the "
+            "dataset and drop_last."
+        ) from None
 
 
 def _count(dataset: Any) -> int | None:

@@ -39,18 +39,25 @@ def open_directory(directory: str | Path | None, resume: str | Path | None) -> P
     """
     if getattr(rank_zero_only, "rank", 0) not in (0, None):
         return _given_to_rank(directory)
-    path = next_free(Path("runs"), "run-{:03d}") if directory is None else Path(directory)
-    if resume is None and any((path / name).exists() for name in ("metrics.csv", "checkpoints", "student.safetensors")):
+    if directory == "":
         raise ConfigError(
-            f"{path} already holds a run, which would be overwritten. Choose another directory, or continue it with "
-            "resume='auto'."
+            "directory must name a folder, got '': the run would lie among your own files. Use '.' for it."
         )
+    path = next_free(Path("runs"), "run-{:03d}") if directory is None else Path(directory)
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The run directory {path} cannot be made: {error}") from error
-    check_no_links_out(path)
-    return path
+        held = any((path / name).exists() for name in ("metrics.csv", "checkpoints", "student.safetensors"))
+        if not held or resume is not None:
+            path.mkdir(parents=True, exist_ok=True)
+            check_no_links_out(path)
+            return path
+    except (OSError, ValueError) as error:  # ValueError: letters that no path has
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"The run directory {str(path)!r} cannot be made: {error}") from error
+    raise ConfigError(
+        f"{path} already holds a run, which would be overwritten. Choose another directory, or continue it with "
+        "resume='auto'."
+    )
 
 
 def _given_to_rank(directory: str | Path | None) -> Path:
@@ -88,9 +95,17 @@ def checkpoint_to_resume(directory: Path, resume: str | Path | None) -> str | No
             logger.warning("The run in %s ended before its first checkpoint and begins again.", directory)
             return None
         return str(_newest_whole(directory / "checkpoints"))
-    if not Path(resume).is_file():
+    if not is_file(resume):
         raise CheckpointError(f"There is no checkpoint to resume from at {resume}.")
     return str(resume)
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; False for a path that cannot be."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # a path too long, or with letters that no path has
+        return False
 
 
 def _newest_whole(folder: Path) -> Path:
@@ -98,7 +113,7 @@ def _newest_whole(folder: Path) -> Path:
     others = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
     found = [*([last] if last.is_file() else []), *(path for path in others if path != last)]
     if not found:
-        raise CheckpointError(f"There is no checkpoint to resume from at {last}.")
+        raise CheckpointError(f"There is no checkpoint to resume from at {last}, as resume='auto' asks.")
     damage = []
     for path in found:
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, LRScheduler, OneCycleLR
@@ -77,7 +78,7 @@ def one_cycle(
 def _by_step(
     optimizer: Optimizer, max_epochs: int, total_steps: int, warm_up_epochs: float, after: Callable[[float], float]
 ) -> tuple[LRScheduler, Interval]:
-    warm_up = round(total_steps * warm_up_epochs / max_epochs)
+    warm_up = round(min(total_steps * warm_up_epochs / max_epochs, 2.0**63))
 
     def factor(step: int) -> float:
         if step < warm_up:
@@ -100,10 +101,13 @@ PER_EPOCH = ("", "linear_decay_with_warm_up", "cosine_anneal")
 
 
 def check_schedule(schedule: str | ScheduleFactory) -> None:
-    """Raise ConfigError if the schedule's name is unknown."""
+    """Raise ConfigError if the schedule's name is unknown, or it cannot be called as those of `SCHEDULES` are."""
     if not isinstance(schedule, str):
-        if not callable(schedule):
-            raise ConfigError(f"schedule must be a name or a callable, got {schedule!r}. Known: {_known()}.")
+        if not callable(schedule) or not _takes_all(schedule):
+            raise ConfigError(
+                f"schedule must be a name or a callable, got {schedule!r}. Known: {_known()}. A callable takes "
+                "(optimizer, max_epochs=, total_steps=, warm_up_epochs=) and returns (scheduler, 'step' or 'epoch')."
+            )
     elif schedule not in SCHEDULES:
         raise ConfigError(f"Could not find scheduler {schedule!r}. {nearest(schedule, map(repr, SCHEDULES))}")
 
@@ -121,16 +125,34 @@ def make_schedule(
         warm_up_epochs: epochs of warm-up; a fraction is possible for per-step schedules.
 
     Raises:
-        ConfigError: if the name is unknown.
+        ConfigError: if the name is unknown, or a callable returns something else.
     """
     check_schedule(schedule)
     factory = SCHEDULES[schedule] if isinstance(schedule, str) else schedule
     if factory is None:
         return None
-    scheduler, interval = factory(
-        optimizer, max_epochs=max_epochs, total_steps=total_steps, warm_up_epochs=warm_up_epochs
-    )
+    made = factory(optimizer, max_epochs=max_epochs, total_steps=total_steps, warm_up_epochs=warm_up_epochs)
+    if (
+        not isinstance(made, tuple)
+        or len(made) != 2
+        or made[1] not in get_args(Interval)
+        or not hasattr(made[0], "step")
+    ):
+        raise ConfigError(
+            f"The schedule's callable must return (scheduler, 'step' or 'epoch'), got {made!r}: nobody would step it."
+        )
+    scheduler, interval = made
     return {"scheduler": scheduler, "interval": interval, "frequency": 1}
+
+
+def _takes_all(schedule: ScheduleFactory) -> bool:
+    try:
+        inspect.signature(schedule).bind(None, max_epochs=1, total_steps=1, warm_up_epochs=0.0)
+    except TypeError:
+        return False
+    except ValueError:  # a callable written in C says nothing
+        return not isinstance(schedule, type)
+    return True
 
 
 def _known() -> str:

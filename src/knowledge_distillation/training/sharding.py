@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
-from knowledge_distillation.teachers.live import is_distributed
+from knowledge_distillation.teachers.live import full, is_distributed
 
 
 def shard(model: nn.Module, mesh: Any) -> None:
@@ -34,6 +34,13 @@ def is_sharded(model: nn.Module) -> bool:
 
     wrapped = any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
     return wrapped or any(map(is_distributed, model.parameters()))
+
+
+def full_weights(model: nn.Module) -> dict[str, Tensor] | None:
+    """The state of a sharded model with all of every tensor, on the CPU; every process must call it. None of others."""
+    if not any(map(is_distributed, model.parameters())):
+        return None
+    return {name: full(tensor).detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Module]:

@@ -31,15 +31,15 @@ def score_together(pipeline: InferencePipeline, model: nn.Module, loader: Any, n
     Raises:
         ModelContractError: as of `score`.
     """
-    processes = trainer.world_size
-    if processes == 1 or is_sharded(model):
+    if trainer.world_size == 1:
         return score(pipeline, model, loader, name)
-    share = shared(loader, trainer.global_rank, processes, view_seed(0, trainer.global_step))
-    if not isinstance(pipeline, PartwisePipeline) or share is None:
-        value = score(pipeline, model, loader, name) if trainer.is_global_zero else 0.0
-        return float(trainer.strategy.broadcast(value))
     for buffer in model.buffers():
         distributed.broadcast(buffer, src=0)
-    parts: list[Any] = [None] * processes
+    share = shared(loader, trainer.global_rank, trainer.world_size, view_seed(0, trainer.global_step))
+    together = is_sharded(model)
+    if together or share is None or not isinstance(pipeline, PartwisePipeline):
+        value = score(pipeline, model, loader, name) if together or trainer.is_global_zero else 0.0
+        return float(trainer.strategy.broadcast(value))
+    parts: list[Any] = [None] * trainer.world_size
     distributed.all_gather_object(parts, pipeline.measure_part(model, share))
     return number_of(pipeline.combine(parts), name)

@@ -15,6 +15,7 @@ from knowledge_distillation.training import continuing
 from knowledge_distillation.training.back_off import BackOff, all_or_nothing
 from knowledge_distillation.training.continuing import BETWEEN, WITHIN, Standing
 from knowledge_distillation.training.durable_files import check_finite, not_finite, read_checkpoint
+from knowledge_distillation.training.joining import all_say
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
 from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.nonfinite import NonFiniteGuard
@@ -127,15 +128,19 @@ class StepModule(LightningModule):
             return
         loss = closure()
         gradients = () if self._is_scaled else _gradients(inner)  # a scaler looks at them itself
-        if not self._guard.is_finite(self._total, gradients):
-            self._leave_out()
+        fault = self._guard.fault(self._total, gradients, inner.param_groups)
+        together = self.trainer.world_size > 1 and self._guard.policy != "stop"  # all leave a step out, or none
+        if together and not all_say(not fault, self.device):
+            fault = fault or "something in another process is not finite"
+        if fault:
+            self._leave_out(fault)
             return
-        self._guard.passed()
+        self._guard.passed(self.trainer.global_step)
         super().optimizer_step(epoch, batch_idx, optimizer, lambda: loss)
         self.after_step()
 
-    def _leave_out(self) -> None:
-        self._guard.failed(self.trainer.global_step, self._total)
+    def _leave_out(self, fault: str) -> None:
+        self._guard.failed(self.trainer.global_step, fault)
         for parameter in self.parameters():
             parameter.grad = None
         if self._guard.policy == "rollback":
@@ -224,6 +229,9 @@ class StepModule(LightningModule):
             loss = self.trainer.strategy.reduce(loss, reduce_op="mean")
         numbers = {"train_final_loss_epoch": float(loss), "epoch": self.trainer.current_epoch}
         send(self.trainer, numbers, step=self.trainer.global_step - 1)
+
+    def on_train_end(self) -> None:
+        check_finite({"state_dict": self.state_dict()}, self._never_finite)  # the student is about to be written
 
     # -- a checkpoint ----------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,15 @@ from knowledge_distillation.training.keys import hiding_keys, known_keys, plain_
 logger = logging.getLogger(__name__)
 
 
-def trackers(names: Iterable[str], directory: Path, experiment: str) -> list[Logger]:
+def check_trackers(names: Iterable[str]) -> None:
+    """Raise ConfigError for an unknown name, and MissingExtraError where a tracker's library is not installed."""
+    for name in names:
+        if name not in TRACKERS:
+            raise ConfigError(f"track: there is no tracker named {name!r}. {nearest(name, TRACKERS)}")
+        _require(TRACKERS[name][0], extra=name)
+
+
+def trackers(names: Sequence[str], directory: Path, experiment: str) -> list[Logger]:
     """Loggers by name: "tensorboard", "comet", "wandb", "mlflow".
 
     Each reads its key from where its own library does (COMET_API_KEY, WANDB_API_KEY, MLFLOW_TRACKING_URI).
@@ -28,17 +36,10 @@ def trackers(names: Iterable[str], directory: Path, experiment: str) -> list[Log
         ConfigError: if a name is unknown.
         MissingExtraError: if the library is not installed; names the extra.
     """
-    return [_one(name, directory, experiment) for name in names]
-
-
-def _one(name: str, directory: Path, experiment: str) -> Logger:
-    if name not in TRACKERS:
-        raise ConfigError(f"There is no tracker named {name!r}. {nearest(name, TRACKERS)}")
-    package, make = TRACKERS[name]
-    _require(package, extra=name)
+    check_trackers(names)
     for key in known_keys():
-        remember(key)  # so that the library's own log lines do not show it
-    return _begun(name, lambda: make(directory, experiment))
+        remember(key)  # so that the libraries' own log lines do not show it
+    return [_begun(name, partial(TRACKERS[name][1], directory, experiment)) for name in names]
 
 
 TRACKERS: Mapping[str, tuple[str, Callable[[Path, str], Logger]]] = {

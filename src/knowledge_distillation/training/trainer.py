@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses.accepted import check_accepted, is_finite_number
 from knowledge_distillation.training.checkpoint_io import DurableCheckpointIO
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
 from knowledge_distillation.training.launched import launched
@@ -23,6 +24,13 @@ from knowledge_distillation.training.pipelines import higher_is_better
 from knowledge_distillation.training.progress import EpochLines, LossProgressBar
 
 NOTHING = nullcontext()
+PLAIN = (bool, int, float, str, list, dict, type(None))
+LEAST: Mapping[str, int] = {
+    "log_every_n_steps": 1, "check_val_every_n_epoch": 1, "accumulate_grad_batches": 1, "num_nodes": 1,
+    "max_steps": -1, "max_epochs": -1, "min_steps": 0, "min_epochs": 0, "num_sanity_val_steps": -1,
+    "reload_dataloaders_every_n_epochs": 0, "gradient_clip_val": 0,
+    "limit_train_batches": 0, "limit_val_batches": 0, "overfit_batches": 0, "val_check_interval": 0,
+}  # fmt: skip
 
 
 class NoProfiler(PassThroughProfiler):
@@ -95,6 +103,7 @@ def make_trainer(
     Raises:
         ConfigError: if an override is no argument of the Trainer, or Lightning refuses its value.
     """
+    check_settings(overrides)
     settings = dict(overrides)
     places = directory / "checkpoints"
     best = checkpoint_callback(places, metric=metric, pipeline=pipeline, counts_versions=False)
@@ -123,8 +132,20 @@ def make_trainer(
     return trainer_with({**defaults, **settings, "callbacks": callbacks})
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError for arguments of `lightning.Trainer` that it takes without a word and cannot mean."""
+    check_accepted("The trainer cannot be built", Trainer, settings)
+    for name, least in LEAST.items():
+        value = settings.get(name)
+        if isinstance(value, (int, float)) and not (is_finite_number(value) and value >= least):
+            raise ConfigError(
+                f"The trainer cannot be built: {name} must be a finite number of at least {least}, got {value!r}."
+            )
+
+
 def trainer_with(settings: Mapping[str, Any]) -> Trainer:
     """`lightning.Trainer(**settings)`, with its refusals as ConfigError."""
+    check_settings(settings)
     try:
         return Trainer(**settings)
     except TypeError as error:
@@ -132,4 +153,6 @@ def trainer_with(settings: Mapping[str, Any]) -> Trainer:
         hint = nearest(unknown.group(1), Trainer.__init__.__annotations__) if unknown else ""
         raise ConfigError(f"The trainer cannot be built: {error}. {hint}") from error
     except Exception as error:  # Lightning raises its own MisconfigurationException, ValueError and RuntimeError
-        raise ConfigError(f"The trainer cannot be built: {error}") from error
+        plain = {name: value for name, value in settings.items() if isinstance(value, PLAIN)}
+        meant = {name: value for name, value in plain.items() if name in str(error)} or plain
+        raise ConfigError(f"The trainer cannot be built: {error} It was given {meant}.") from error

@@ -41,7 +41,7 @@ def auto(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
     """
     positional, named, labels = split_batch(batch, model)
     extras = {key: batch[key] for key in SIDE_KEYS if key in batch} if isinstance(batch, Mapping) else EMPTY
-    return _read(model(*positional, **named), model, batch, labels, extras)
+    return _read(_called(model, positional, named), model, batch, labels, extras)
 
 
 def split_batch(batch: Any, model: nn.Module | None = None) -> tuple[Sequence[Any], Mapping[str, Any], Any]:
@@ -60,6 +60,11 @@ def split_batch(batch: Any, model: nn.Module | None = None) -> tuple[Sequence[An
     """
     if isinstance(batch, Tensor):
         return (batch,), EMPTY, None
+    if isinstance(batch, (list, tuple)) and len(batch) > 1 and all(isinstance(entry, Mapping) for entry in batch):
+        raise ModelContractError(
+            f"A batch must be one dict of tensors, got a {type(batch).__name__} of {len(batch)} dicts: samples that "
+            "nobody has put together. Give the data loader a collate_fn that stacks them."
+        )
     if isinstance(batch, (list, tuple)) and batch:
         return (batch[:-1], EMPTY, batch[-1]) if len(batch) > 1 else (batch, EMPTY, None)
     if isinstance(batch, Mapping):
@@ -73,6 +78,23 @@ def split_batch(batch: Any, model: nn.Module | None = None) -> tuple[Sequence[An
         f"A batch must be a tensor, a non-empty tuple or list, or a dict; got {type(batch).__name__}. "
         "Give the data loader a collate_fn, or pass an adapter: a callable (model, batch, temperature) -> Signals."
     )
+
+
+def _called(model: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    try:
+        return model(*positional, **named)
+    except TypeError as error:
+        parameters = inspect.signature(model.forward)
+        try:
+            parameters.bind(*positional, **named)
+        except TypeError:
+            given = f"{len(positional)} inputs" if not named else f"the inputs {list(map(str, named))}"
+            raise ModelContractError(
+                f"The batch gives {given}, and {type(model).__name__}'s forward takes {list(parameters.parameters)} "
+                f"({error}). Let the data loader yield what it takes, with the labels last or under 'labels'; or pass "
+                "an adapter."
+            ) from error
+        raise
 
 
 def _read(output: Any, model: nn.Module, batch: Any, labels: Any, extras: Mapping[str, Any]) -> Signals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,10 @@ from torch.utils.data import Dataset, SequentialSampler
 
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.errors import CacheError, ConfigError
+from knowledge_distillation.losses.accepted import check_accepted
+from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers.cache.continuing import check_same_data, checksums, data_fingerprint, views_done
-from knowledge_distillation.teachers.cache.encodings import described, encoding_from
+from knowledge_distillation.teachers.cache.encodings import Encoding, described, encoding_from
 from knowledge_distillation.teachers.cache.layers import layers_by_role
 from knowledge_distillation.teachers.cache.manifest import (
     FORMAT,
@@ -81,6 +84,9 @@ def write_cache(
         CacheError: if the directory holds another cache or a damaged one, a shard cannot be written, another process
             writes it, the collate function draws random numbers, or the data changed since the cache was begun.
     """
+    given = {"directory": directory, "signals": signals, "seed": seed, "engine": engine, "progress": progress}
+    check_accepted("write_cache", write_cache, given)
+    check_positive("temperature", temperature)
     source = as_teacher(teacher, adapter=adapter_pair(adapter)[1], temperature=temperature)
     if isinstance(source, (FollowsStudent, ReadsStudent)):
         raise ConfigError(f"{type(source).__name__} changes with the student, so its answers cannot be kept.")
@@ -93,11 +99,11 @@ def write_cache(
     named = signals if isinstance(signals, Mapping) else dict.fromkeys(signals, "float16")
     roles = [name for name in named if name.startswith("@")]
     layers = layers_by_role(source, roles, next(iter(loader))) if roles else {}
-    encodings = {path: encoding_from(spec) for name, spec in named.items() for path in layers.get(name, (name,))}
+    encodings = {path: _encoding(name, spec) for name, spec in named.items() for path in layers.get(name, (name,))}
     if not encodings:
         raise ConfigError("A cache must keep at least one signal, and signals is empty.")
     home = Path(directory)
-    fabric = Fabric(**{"accelerator": "auto", "devices": 1, **(engine or {})})
+    fabric = _engine(engine or {})
     if fabric.world_size > 1:
         fabric.launch()
     plan: dict[str, Any] = {
@@ -141,6 +147,22 @@ def write_cache(
             _finish(home, plan)
         fabric.barrier()
     return read_manifest(home)
+
+
+def _encoding(name: str, spec: Any) -> Encoding:
+    try:
+        return encoding_from(spec)
+    except ConfigError as error:
+        raise ConfigError(f"signals, {name!r}: {error}") from error
+
+
+def _engine(settings: Mapping[str, Any]) -> Fabric:
+    check_accepted("engine", Fabric, settings)
+    try:
+        return Fabric(**{"accelerator": "auto", "devices": 1, **settings})
+    except Exception as error:  # Lightning raises its own MisconfigurationException, TypeError, ValueError
+        accepted = [name for name in inspect.signature(Fabric).parameters if name != "self"]
+        raise ConfigError(f"engine={dict(settings)!r} is refused: {error}. It takes {accepted}.") from error
 
 
 class _Views(Dataset[View]):
@@ -194,9 +216,9 @@ def _only_writer(home: Path, rank: int) -> Iterator[None]:
             f"Another process is writing the cache {home}: two would write the same shards. Wait for it, or choose "
             "another directory."
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: letters that no path has
         raise CacheError(
-            f"The directory {home} cannot be written: {error.strerror or error}. Choose another one."
+            f"The directory {home} cannot be written: {getattr(error, 'strerror', None) or error}. Choose another one."
         ) from error
     try:
         yield

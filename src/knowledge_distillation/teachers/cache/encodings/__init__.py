@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from knowledge_distillation.errors import ConfigError, nearest
+from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.teachers.cache.encodings.compact import CompactLikeliestClasses
 from knowledge_distillation.teachers.cache.encodings.dense import DTYPES, Dense, Int8
 from knowledge_distillation.teachers.cache.encodings.encoding import Encoding
@@ -27,6 +28,11 @@ def encoding_from(spec: str | Mapping[str, Any] | Encoding) -> Encoding:
         ConfigError: if the name or a setting is unknown.
     """
     if not isinstance(spec, (str, Mapping)):
+        if isinstance(spec, type) or not hasattr(spec, "encode"):
+            raise ConfigError(
+                f"An encoding must be a name, a mapping with 'name', or an encoding; got {spec!r}. "
+                f"{nearest(str(spec), [*DTYPES, *ENCODINGS])}"
+            )
         return spec
     settings = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = str(settings.pop("name", "dense"))
@@ -37,7 +43,8 @@ def encoding_from(spec: str | Mapping[str, Any] | Encoding) -> Encoding:
     known = ENCODINGS[name]().__dataclass_fields__  # type: ignore[attr-defined]
     for setting in settings:
         if setting not in known:
-            raise ConfigError(f"The encoding {name!r} has no setting {setting!r}. {nearest(setting, known)}")
+            raise ConfigError(f"The encoding {name!r} has no setting {setting!r}. {nearest(str(setting), known)}")
+    check_accepted(f"The encoding {name!r}", ENCODINGS[name], settings)
     return ENCODINGS[name](**settings)
 
 

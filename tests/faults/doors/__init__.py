@@ -1,0 +1,1 @@
+"""Where configurations come in, one door a file."""
