@@ -170,18 +170,18 @@ def taught_by_a_server() -> None:
 
 
 def key_for_its_name(as_command: bool) -> None:
-    section = f"{{name: served, url: 'http://127.0.0.1:1', model: a, vocabulary: 3, api_key_env: {KEY}}}"
+    section = f"{{name: served, url: 'http://127.0.0.1:1', model: a, vocabulary: 30, api_key_env: {KEY}}}"
     Path("mine.py").write_text(MODULE)
     print(USED)
     if as_command:
         Path(KEY_RECIPE).write_text(f"student: net\ndata: points\nteacher: {section}\n")
         sys.exit(kd_command(["train", KEY_RECIPE, "--module", "mine.py", "--directory", "run"]))
-    ServedTeacher("http://127.0.0.1:1", "a", vocabulary=3, api_key_env=KEY)
+    ServedTeacher("http://127.0.0.1:1", "a", vocabulary=30, api_key_env=KEY)
 
 
 def key_in_the_address(url: str) -> None:
     print(USED)
-    ServedTeacher(url, "a", vocabulary=3)
+    ServedTeacher(url, "a", vocabulary=30)
 
 
 class Hub:

@@ -40,7 +40,7 @@ def student_weights() -> dict[str, Any]:
 
 
 def into_the_original(place: Place) -> None:
-    KnowledgeDistillModel.load_from_checkpoint(file(place), student_model=mlp())
+    KnowledgeDistillModel.load_from_checkpoint(file(place), student_model=mlp(), teacher_model=mlp(9))
 
 
 def into_a_module(place: Place) -> None:
