@@ -66,3 +66,11 @@ def test_a_key_twice_is_an_input_error_whatever_it_is() -> None:
     """Otherwise the second silently wins."""
     with pytest.raises(ConfigError, match=r"\['1'\] twice"):
         yaml_of("1: a\n1: b")
+
+
+@pytest.mark.parametrize("number", [f"0b{'1' * 20_000}", f"0x{'f' * 5000}", "9" * 2000, f"-0b{'1' * 20_000}"])
+def test_a_number_that_cannot_be_shown_is_refused(number: str) -> None:
+    """Otherwise the message about it fails, and the user reads of digits and not of their recipe."""
+    with pytest.raises(ConfigError, match=r"at most 4096 bits, and one has [\d,]+: "):
+        yaml_of(f"epochs: {number}")
+    assert yaml_of(f"epochs: {10**400}") == {"epochs": 10**400}

@@ -18,6 +18,9 @@ LARGEST_TEXT = 64 * 2**20
 LARGEST_YAML = 1_000_000
 """Bytes of a recipe; PyYAML needs some ten seconds for as many."""
 
+LONGEST_NUMBER = 4096
+"""Bits of a whole number; Python does not even show one of more than some 14,000."""
+
 
 def text_of(path: Path, largest: int = LARGEST_TEXT) -> str:
     """The text of a UTF-8 file.
@@ -67,6 +70,15 @@ class _Loader(yaml.SafeLoader):
             )
         return super().compose_node(parent, index)
 
+    def construct_yaml_int(self, node: Any) -> int:
+        number: int = super().construct_yaml_int(node)
+        if number.bit_length() > LONGEST_NUMBER:
+            raise ConfigError(
+                f"A whole number in a recipe must have at most {LONGEST_NUMBER} bits, and one has "
+                f"{number.bit_length():,}: nothing here counts so far. Write a smaller one."
+            )
+        return number
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         counts = Counter(key for key in keys if isinstance(key, Hashable))  # PyYAML refuses the others itself
@@ -79,3 +91,4 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
