@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 ROOT = Path(__file__).parents[1]
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -116,6 +118,10 @@ def _run(
         os.close(opened)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # What the server decided for itself when it was started: its own threads, and itself for the workers of a loader,
+    # where one that is killed would leave them behind.
+    torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))
+    multiprocessing.set_start_method(None, force=True)
     sys.argv = [str(program), *arguments]
     if program == "kd":
         from knowledge_distillation.cli import main

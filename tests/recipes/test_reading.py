@@ -201,9 +201,11 @@ def test_a_value_that_yaml_cannot_convert_is_an_input_error(value: str, tmp_path
         read(f"{SMALLEST}description: {value}", tmp_path)
 
 
-def test_a_number_of_many_binary_digits_is_read(tmp_path: Path) -> None:
-    """Otherwise Python's limit on decimal digits is taken for a fault of the file."""
-    assert read(f"{SMALLEST}description: 0b{'1' * 20_000}", tmp_path).description == 2**20_000 - 1
+def test_a_number_of_many_binary_digits_is_read_up_to_the_bound_and_refused_by_it_above(tmp_path: Path) -> None:
+    """Otherwise Python's limit on decimal digits is taken for a fault of the file, or breaks a message about it."""
+    assert read(f"{SMALLEST}description: 0b{'1' * 4096}", tmp_path).description == 2**4096 - 1
+    with pytest.raises(ConfigError, match=r"at most 4096 bits, and one has 20,000"):
+        read(f"{SMALLEST}description: 0b{'1' * 20_000}", tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.training.run_lock import RunLock
+from tests.processes import Child
 from tests.run.test_distill import train
 
 HOLDS = """
@@ -53,3 +55,30 @@ def test_the_lock_ends_with_the_training(tmp_path: Path) -> None:
         pass
     with holder(tmp_path):
         assert "process" in (tmp_path / ".lock").read_text()
+
+
+FORKS = """
+import multiprocessing, sys, time
+from pathlib import Path
+from knowledge_distillation.training.run_lock import RunLock
+with RunLock(Path(sys.argv[1])):
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    worker.start()
+    print(worker.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_workers_that_outlive_a_killed_training_do_not_hold_its_lock(tmp_path: Path) -> None:
+    """Otherwise a run with loader workers cannot be continued until they notice that it is gone."""
+    child = Child(FORKS, tmp_path)
+    child.wait_for("\n")
+    worker = int(child.printed)
+    child.send(signal.SIGKILL)
+    assert child.wait().returncode == -signal.SIGKILL
+    os.kill(worker, 0)  # it is there
+    try:
+        with RunLock(tmp_path):
+            assert f"process {os.getpid()} on" in (tmp_path / ".lock").read_text()
+    finally:
+        os.kill(worker, signal.SIGKILL)

@@ -16,6 +16,18 @@ try:
 except ImportError:  # Windows has no flock; there the folder is not locked
     fcntl = None  # type: ignore[assignment]
 
+_HELD: set[int] = set()
+
+
+def _let_go() -> None:
+    """Workers of a loader are forked from a training, and may outlive one that is killed: the lock must not."""
+    while _HELD:
+        os.close(_HELD.pop())
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_let_go)
+
 
 class RunLock:
     """Holds the lock of a run's directory while a block runs, on the first rank.
@@ -49,12 +61,14 @@ class RunLock:
         os.ftruncate(handle, 0)
         os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
         self._handle = handle
+        _HELD.add(handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._handle is not None:
+        if self._handle is not None and self._handle in _HELD:
             os.ftruncate(self._handle, 0)  # not removed: another process may be waiting on this very file
+            _HELD.discard(self._handle)
             os.close(self._handle)
             self._handle = None
