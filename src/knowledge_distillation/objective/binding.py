@@ -57,6 +57,7 @@ class BoundTerm:
         takes: keyword inputs that it gets where there are any.
         takes_mask, uses_teacher, is_monitor, is_own: what kind of term it is.
         takes_taught_labels: whether the labels that the loss needs are the teacher's.
+        changing: the settings of the loss that change during training.
     """
 
     name: str
@@ -71,7 +72,8 @@ class BoundTerm:
     uses_teacher: bool
     is_monitor: bool
     is_own: bool
-    takes_taught_labels: bool = False
+    takes_taught_labels: bool
+    changing: Mapping[str, Schedule]
 
     @property
     def is_ready(self) -> bool:
@@ -104,7 +106,7 @@ class BoundTerm:
         """The unweighted value, a scalar; arguments and errors as of `Objective.forward`."""
         if self.is_own:
             return self._own_value(student)
-        for setting, change in changing(self.term).items():
+        for setting, change in self.changing.items():
             setattr(self.loss, setting, change(progress))
         said = lookup(student, self.student, "student")
         taught = None
@@ -255,10 +257,11 @@ def bind(name: str, term: Term) -> BoundTerm:
         is_monitor=term.is_monitor,
         is_own=is_own,
         takes_taught_labels=takes_taught_labels,
+        changing=_changing(term),
     )
 
 
-def changing(term: Term) -> Mapping[str, Schedule]:
+def _changing(term: Term) -> Mapping[str, Schedule]:
     """The settings of a term's loss that change during training, the temperature among them."""
     temperature = {"temperature": term.temperature} if term.temperature is not None else {}
     return {**temperature, **(term.changes or {})}
@@ -268,7 +271,7 @@ def _check_changes(name: str, term: Term, loss: Any) -> None:
     """Settings that change must be those of a loss of the catalogue, or attributes of another one."""
     kind = catalogue()[loss.name].module if isinstance(loss, Unbuilt) else type(loss)
     settings = list(inspect.signature(kind).parameters) if issubclass(kind, Loss) else None
-    for setting in changing(term):
+    for setting in _changing(term):
         if settings is None and not hasattr(loss, setting):
             raise ConfigError(f"Term {name!r} changes {setting!r}, and its loss has none: it would change nothing.")
         if settings is not None and setting not in settings:

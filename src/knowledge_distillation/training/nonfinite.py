@@ -87,9 +87,11 @@ class NonFiniteGuard:
         if device not in self._found:
             self._found[device] = torch.zeros((), device=device), torch.ones((), device=device)
         found, one = self._found[device]
-        found.zero_()
         torch._amp_foreach_non_finite_check_and_unscale_(list(tensors), found, one)  # the check of GradScaler
-        return not bool(found)
+        if found.item() == 0:
+            return True
+        found.zero_()
+        return False
 
     def _statistics(self) -> Iterator[Tensor]:
         """The floating-point buffers, as they are now."""
