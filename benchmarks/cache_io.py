@@ -223,10 +223,11 @@ def by_sample(home: Path, rounds: int) -> tuple[dict[str, list[float]], dict[str
 
 def opened(home: Path, samples: int, facts: dict[str, Any], encoding: dict[str, Any]) -> Cache:
     """The cache of one shard in `home`."""
-    plan = {"format": FORMAT, "complete": True, "teacher": "", "samples": samples, "views": 1, "layers": {}}
-    encodings = {"logits": encoding}
+    plan = {"samples": samples, "views": 1, "layers": {}, "encodings": {"logits": encoding}}
+    whose = {"teacher": "", "temperature": 1.0, "data": ""}
     digests = {path.name: file_digest(path) for path in (home / SHARDS).glob("*.json")}
-    write_manifest(home, {**plan, "encodings": encodings, "signals": facts["signals"], "shards": digests})
+    whole = {"format": FORMAT, "complete": True, "signals": facts["signals"], "shards": digests}
+    write_manifest(home, {**plan, **whose, **whole})
     return Cache(home)
 
 

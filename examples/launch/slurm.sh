@@ -19,10 +19,7 @@ set -euo pipefail
 recipe=$1 directory=$2
 shift 2
 
-resume=()
-if compgen -G "$directory/checkpoints/*.ckpt" > /dev/null; then
-  resume=(--resume auto)
-fi
+if [ -e "$directory/recipe.yaml" ]; then resume=(--resume auto); else resume=(); fi
 
 code=0
 srun --kill-on-bad-exit=1 \

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import check_whole, is_finite_number
 from knowledge_distillation.capture.adapters import GIVEN_PROB
 from knowledge_distillation.errors import ConfigError, ModelContractError, nearest
 from knowledge_distillation.losses import Cosine, KDFromLogProbs, LogitMSE
-from knowledge_distillation.losses.accepted import is_finite_number
 from knowledge_distillation.losses.inputs import check_same_shape
 from knowledge_distillation.objective import Objective, Term
 from knowledge_distillation.training.plan import check_makes
@@ -24,12 +24,6 @@ logger = logging.getLogger("knowledge_distillation.kd_training")
 ACCELERATORS = (None, "auto", "cpu", "gpu", "cuda", "mps", "ddp", "ddp_cpu", "ddp_spawn")
 ALWAYS_COMPUTED = ("kd_loss", "cos_embed_loss")
 MONITORS = ("train_logit_diff", "train_prob_diff")
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise ConfigError unless the value is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}.")
 
 
 def check_number(name: str, value: Any, least: float) -> None:

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, Logger
 from torch import nn
 
+from knowledge_distillation.accepted import check_accepted, check_whole
 from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.kd_arguments import (
@@ -28,12 +29,10 @@ from knowledge_distillation.kd_arguments import (
     check_logging,
     check_norm,
     check_number,
-    check_whole,
     devices_of,
     original_objective,
     precision_of,
 )
-from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers import LiveTeacher
 from knowledge_distillation.training.fitting import check_checkpoint, fit
@@ -226,8 +225,8 @@ class KnowledgeDistillationTraining:
         check_positive("learning_rate", learning_rate)
         check_positive("temperature", temperature)
         check_number("num_lr_warm_up_epoch", num_lr_warm_up_epoch, 0)
-        check_whole("accumulate_grad_batches", accumulate_grad_batches, 1)
-        check_whole("num_nodes", num_nodes, 1)
+        check_whole("accumulate_grad_batches", accumulate_grad_batches)
+        check_whole("num_nodes", num_nodes)
         gradient_norm = check_norm(track_grad_norm)
         hyperparameters = check_logging(logging_param)
         if deterministic not in (True, False, "warn") or isinstance(deterministic, int) != isinstance(

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_file, save_model
 from torch import nn
 
+from knowledge_distillation.accepted import check_accepted, check_whole
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.doctor import preflight
 from knowledge_distillation.errors import ConfigError
@@ -22,7 +23,6 @@ from knowledge_distillation.evaluation.arms import CONTROL
 from knowledge_distillation.evaluation.comparison import Comparison
 from knowledge_distillation.evaluation.result import Evaluation
 from knowledge_distillation.export import Exported
-from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.reporting import write_report
 from knowledge_distillation.run_comparison import Finished, compare_run
 from knowledge_distillation.run_evaluation import evaluate_run
@@ -32,7 +32,6 @@ from knowledge_distillation.training.bare import scored_at_end
 from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import whole
 from knowledge_distillation.training.fitting import check_checkpoint, fit
-from knowledge_distillation.training.last_checkpoint import check_steps
 from knowledge_distillation.training.loaders import loader_for, loader_length
 from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.module import DistillationModule
@@ -252,7 +251,8 @@ def distill(
     plain = {"directory": directory, "resume": resume, "track": track, "doctor": doctor, "trainer": trainer}
     check_accepted("distill", distill, plain)
     check_trackers(track)
-    check_steps(checkpoint_every)
+    if checkpoint_every is not None:
+        check_whole("checkpoint_every", checkpoint_every, unit="steps")
     resume = resume or None
     plan = TrainingPlan(
         teacher=teacher,

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from safetensors.torch import save_model
 from torch import nn
 
+from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.evaluation.arms import CONTROL, DISTILLED, Trial, compare_arms
 from knowledge_distillation.evaluation.comparison import Comparison
@@ -169,11 +170,11 @@ def is_first_process() -> bool:
 
 def _checked_seeds(seeds: Any, first: int) -> list[int]:
     chosen: list[Any]
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
+    if is_whole(seeds):
         chosen = list(range(first, first + seeds))
     else:
         chosen = list(seeds) if isinstance(seeds, Sequence) and not isinstance(seeds, str) else [None]
-    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**32 for seed in chosen)
+    whole = all(is_whole(seed) and 0 <= seed < 2**32 for seed in chosen)
     if len(chosen) < 2 or not whole or len(set(chosen)) < len(chosen):
         raise ConfigError(
             f"seeds must be a number of at least 2, or as many different whole numbers from 0 to 2**32 - 1; got "

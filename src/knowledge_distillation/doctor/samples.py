@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from knowledge_distillation.teachers.cache import TaughtBatch
 FULL_ITEMS, FULL_BATCHES = 1024, 8
 
 
-class Samples(FindsOut):
+class Samples(FindsOut, ABC):
     """A few batches of the training data and of the first validation loader.
 
     Args:
@@ -90,6 +91,6 @@ class Samples(FindsOut):
             _, _, labels = split_batch(content)
         return labels if isinstance(labels, Tensor) else None
 
+    @abstractmethod
     def quick_items(self, batch: Any) -> int:
         """How many items of a batch the quick form looks at."""
-        raise NotImplementedError

@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 
 from knowledge_distillation import domains
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import ConfigError, DistillationError, nearest
-from knowledge_distillation.losses.accepted import check_accepted
 
 
 def models() -> dict[str, Callable[..., nn.Module]]:

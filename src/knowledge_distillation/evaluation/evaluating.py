@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.evaluation.cost import cost_of
@@ -211,8 +212,7 @@ def _check(
 
 def _check_sizes(batch_sizes: Sequence[int], severities: Sequence[int]) -> None:
     for size in batch_sizes:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ConfigError(f"A batch size must be a whole number of at least 1, got {size!r}.")
+        check_whole("A batch size", size)
     for severity in severities:
         if severity not in range(1, 6):
             raise ConfigError(f"A severity must be a whole number from 1 to 5, got {severity!r}.")

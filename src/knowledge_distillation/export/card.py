@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.untrusted import json_of
 
 HUB_TASKS = ("accuracy", "f1", "wer", "perplexity")

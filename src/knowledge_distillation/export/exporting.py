@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.capture.paths import unwrap
@@ -32,7 +33,6 @@ from knowledge_distillation.export.prepared import floating_dtype, prepared
 from knowledge_distillation.export.proving import Proof, check_faithful, in_dtype, scores
 from knowledge_distillation.export.qat import rounds_inputs
 from knowledge_distillation.export.tracing import FIXED_LENGTH, SEQUENCE, Axes, answered_axes, dynamic_axes
-from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline, to_device
 
 COMPARED, CALIBRATING = 16, 16

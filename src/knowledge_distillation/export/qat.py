@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError
 
 QUANTISED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -82,7 +83,7 @@ def quantisation_aware(student: nn.Module, bits: int = 8, *, input_bits: int | N
     for name, value in (("bits", bits), ("input_bits", input_bits)):
         if value is None and name == "input_bits":
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or not FEWEST_BITS <= value <= MOST_BITS:
+        if not is_whole(value) or not FEWEST_BITS <= value <= MOST_BITS:
             raise ConfigError(f"{name} must be a whole number from {FEWEST_BITS} to {MOST_BITS}, got {value!r}.")
     twin = copy.deepcopy(student)
     layers = [module for module in twin.modules() if isinstance(module, QUANTISED)]

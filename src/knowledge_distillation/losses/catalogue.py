@@ -12,8 +12,8 @@ from functools import cache
 from typing import Any
 
 import knowledge_distillation.losses as package
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.losses.facts import Facts
 from knowledge_distillation.losses.loss import Loss
 

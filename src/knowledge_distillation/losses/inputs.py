@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError
-from knowledge_distillation.losses.accepted import is_finite_number
 
 # Above this temperature the softened distributions differ by less than float32 resolves once multiplied by
 # the squared temperature; the divergence is then taken in float64.

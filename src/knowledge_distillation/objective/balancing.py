@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses.inputs import check_between
 
@@ -33,10 +34,8 @@ class GradientNormBalance(nn.Module):
 
     def __init__(self, names: Sequence[str], *, every: int = 50, smoothing: float = 0.5) -> None:
         super().__init__()
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ConfigError(f"every must be a whole number of at least 1, got {every!r}.")
         self.names = list(names)
-        self.every = every
+        self.every = check_whole("every", every)
         self.smoothing = check_between("smoothing", smoothing, 0.0, 1.0)
         self.register_buffer("factors", torch.ones(len(self.names)))
         # a number and no buffer: looking at a buffer would stop a GPU in every step

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses.accepted import is_finite_number
 
 Schedule = Callable[[float], float]
 

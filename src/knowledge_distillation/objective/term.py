@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.capture.views import Views
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.losses import Loss, catalogue, loss_named
-from knowledge_distillation.losses.accepted import is_finite_number
 from knowledge_distillation.objective.schedules import Schedule, is_schedule, schedule_from
 
 OWN = "own"

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.untrusted import LARGEST_YAML as LARGEST_FILE
 from knowledge_distillation.untrusted import text_of, yaml_of
@@ -186,7 +187,7 @@ def _check_training(training: Any, known: Iterable[str], source: str) -> None:
         raise ConfigError(f"{source} must be a mapping, got {training!r}.")
     _known(training, known, source)
     seed = training.get("seed", 0)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ConfigError(f"{source}.seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
     if not isinstance(training.get("directory"), (str, type(None))):
         raise ConfigError(f"{source}.directory must be the path of a folder, got {training['directory']!r}.")

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses.accepted import check_accepted
 
 
 def check_settings(kind: str, name: str, function: Callable[..., Any], settings: Mapping[str, Any], given: str) -> None:

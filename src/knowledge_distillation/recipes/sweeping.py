@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.recipes.reading import Recipe, as_yaml, with_settings
 from knowledge_distillation.recipes.rebuilding import SWEEP
@@ -82,9 +83,9 @@ def sweep_recipe(
             a score.
         MissingExtraError: if Optuna is not installed.
     """
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
+    if not is_whole(trials) or trials < 1:
         raise ConfigError(f"A sweep needs a whole number of trials, at least 1; got {trials!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+    if not is_whole(seed) or not 0 <= seed < 2**31:
         raise ConfigError(f"The seed of a sweep must be a whole number from 0 to 2**31 - 1, got {seed!r}.")
     space = read_space(recipe, over)
     plain = replace(recipe, sweep=None, training={k: v for k, v in recipe.training.items() if k != "directory"})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
+
+from knowledge_distillation.accepted import is_finite_number
 
 ABSENT = "\u2013"
 SHARES = (
@@ -16,7 +17,7 @@ SHARES = (
 
 def number(value: Any) -> float | None:
     """The finite number in a JSON value, else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if not is_finite_number(value):
         return None
     return float(value)
 

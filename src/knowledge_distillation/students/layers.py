@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
+from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.capture.paths import unwrap
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.students.configurations import check_configuration
@@ -41,7 +42,7 @@ def kept_indices(total: int, count: int, rule: str | Sequence[int] = "every_k") 
     Raises:
         ConfigError: if the count does not fit, the rule is unknown, or the indices are not rising and within bounds.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= total:
+    if not is_whole(count) or not 1 <= count <= total:
         raise ConfigError(
             f"count must be a whole number from 1 to {total}, the layers that are there; got {count!r}. A student "
             "cannot take layers that its teacher does not have."

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.capture.calls import call, undisturbed
 from knowledge_distillation.capture.paths import modules_by_path, unwrap
 from knowledge_distillation.errors import ConfigError, MissingExtraError, nearest
@@ -55,7 +56,7 @@ def narrow(
     """
     shares = ratio if isinstance(ratio, Mapping) else {"": ratio}
     for share in shares.values():
-        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        if not is_finite_number(share) or not 0 < share < 1:
             raise ConfigError(f"ratio is the share of the channels that stay, between 0 and 1; got {share!r}.")
     source = unwrap(teacher)
     found = list(attentions(source))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.capture.calls import call, undisturbed
 from knowledge_distillation.errors import ConfigError, MissingExtraError, nearest
 from knowledge_distillation.evaluation.latency import call_times
@@ -219,7 +220,7 @@ def _limits(
     given = {"parameters": parameters, "bytes": size, "latency_ms": latency_ms}
     wanted = {name: value for name, value in given.items() if value is not None}
     for name, value in wanted.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        if not is_finite_number(value) or not 0 < value < float("inf"):
             raise ConfigError(f"{name} must be a positive number, got {value!r}.")
     if not wanted:
         raise ConfigError("Name at least one limit: parameters=0.25, bytes=1_000_000 or latency_ms=5.")

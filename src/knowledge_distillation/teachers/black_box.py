@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError
 from knowledge_distillation.signals import Signals
 
@@ -45,7 +46,7 @@ class BlackBoxTeacher:
     ) -> None:
         if not callable(answer):
             raise ConfigError(f"answer must be a function batch -> class ids, got {type(answer).__name__}.")
-        if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
+        if classes is not None and (not is_whole(classes) or classes < 1):
             raise ConfigError(f"classes must be a whole number, at least 1, or None, got {classes!r}.")
         self.answer = answer
         self.classes = classes

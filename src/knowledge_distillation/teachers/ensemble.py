@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.capture.adapters import Adapter, auto
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses.accepted import is_finite_number
 from knowledge_distillation.losses.inputs import check_positive, full_precision
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers.members import Members, logits_of

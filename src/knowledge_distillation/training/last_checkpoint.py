@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.training.agreeing import Agreement
 from knowledge_distillation.training.places import next_free
 from knowledge_distillation.training.stopping import StopRequest
@@ -35,7 +35,8 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, folder: Path | None, every_steps: int | None = None) -> None:
-        check_steps(every_steps)
+        if every_steps is not None:
+            check_whole("checkpoint_every", every_steps, unit="steps")
         self.folder, self.every_steps = folder, every_steps
         self.stop = StopRequest()
         self._processes = Agreement()
@@ -98,14 +99,6 @@ class LastCheckpoint(Checkpoint):
         if signal:
             self.stop.received = signal  # perhaps by another process
             self.stop.obey()
-
-
-def check_steps(every_steps: Any) -> None:
-    """Raise ConfigError unless `checkpoint_every` is None or a whole number of steps of at least 1."""
-    if every_steps is not None and (
-        isinstance(every_steps, bool) or not isinstance(every_steps, int) or every_steps < 1
-    ):
-        raise ConfigError(f"checkpoint_every must be a whole number of steps of at least 1, got {every_steps!r}.")
 
 
 def set_last_aside(folder: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
+from knowledge_distillation.accepted import check_whole, is_finite_number, is_whole
 from knowledge_distillation.errors import CheckpointError, ConfigError
-from knowledge_distillation.losses.accepted import is_finite_number
 from knowledge_distillation.teachers import LiveTeacher, Teacher
 from knowledge_distillation.training.loaders import loader_length
 
@@ -41,9 +41,8 @@ def check_arguments(train_loader: Any, val_loaders: Any, max_epochs: Any, seed: 
             raise ConfigError(f"The validation loader {name!r} must be iterable, got {type(loader).__name__}.")
         if loader_length(loader) == 0:
             raise ConfigError(f"The validation loader {name!r} is empty, so it could never be scored.")
-    if isinstance(max_epochs, bool) or not isinstance(max_epochs, int) or max_epochs < 1:
-        raise ConfigError(f"max_epochs must be a whole number of at least 1, got {max_epochs!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    check_whole("max_epochs", max_epochs)
+    if not is_whole(seed) or not 0 <= seed < 2**32:
         raise ConfigError(f"seed must be a whole number from 0 to 2**32 - 1, got {seed!r}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from knowledge_distillation.training.random_state import random_state
 from knowledge_distillation.training.step_log import StepLog, send
 
 
-class StepModule(LightningModule):
+class StepModule(LightningModule, ABC):
     """Base of `DistillationModule`.
 
     Args:
@@ -53,20 +54,20 @@ class StepModule(LightningModule):
         else:
             super().__setattr__(name, value)
 
+    @abstractmethod
     def distillation_loss(
         self, batch: Any, *, monitors: bool = True, share: Share | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective on one batch: the total, and every unweighted component by name; see `Objective.forward`."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def undivided(self) -> str:
         """Why a batch cannot be taken in parts, or ""."""
-        raise NotImplementedError
 
+    @abstractmethod
     def counted_items(self, batch: Any, at_a_time: int) -> list[int] | None:
         """How many items of each sample the mask counts, looked up so many samples at a time; None without a mask."""
-        raise NotImplementedError
 
     def after_step(self) -> None:
         """Called after every step of the optimiser, before a checkpoint of it is written."""

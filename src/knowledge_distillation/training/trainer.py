@@ -15,8 +15,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 
+from knowledge_distillation.accepted import check_accepted, is_finite_number
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses.accepted import check_accepted, is_finite_number
 from knowledge_distillation.training.checkpoint_io import DurableCheckpointIO
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
 from knowledge_distillation.training.launched import launched

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.capture.adapters import adapter_pair
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.run import Run, distill
 from knowledge_distillation.teachers import LiveTeacher, Teacher
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.weights import load_weights
-from knowledge_distillation.ways.generator import whole_number
 from knowledge_distillation.ways.stages import finished, how_to_continue
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def born_again(
     Reference: Furlanello, Lipton, Tschannen, Itti, Anandkumar (2018), Born-Again Neural Networks, arXiv:1805.04770.
     """
     students = []
-    for generation in range(whole_number("generations", generations, 1)):
+    for generation in range(check_whole("generations", generations)):
         torch.manual_seed(seed + generation)
         students.append(make_student())
     return teach_in_turn(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.accepted import check_whole
 
 
 class ImageGenerator(nn.Module):
@@ -44,8 +44,8 @@ class ImageGenerator(nn.Module):
         std: float = 1.0,
     ) -> None:
         super().__init__()
-        whole_number("size", size, 4)
-        whole_number("noise_size", noise_size, 1)
+        check_whole("size", size, 4)
+        check_whole("noise_size", noise_size, 1)
         self.noise_size, self.mean, self.std = noise_size, mean, std
         start = size // 4
         self.layers = nn.Sequential(
@@ -75,9 +75,9 @@ class Noise(Dataset[Tensor]):
     """
 
     def __init__(self, steps: int, batch_size: int, noise_size: int) -> None:
-        self.steps = whole_number("steps_per_epoch", steps, 1)
-        self.batch_size = whole_number("batch_size", batch_size, 2)
-        self.noise_size = whole_number("noise_size", noise_size, 1)
+        self.steps = check_whole("steps_per_epoch", steps, 1)
+        self.batch_size = check_whole("batch_size", batch_size, 2)
+        self.noise_size = check_whole("noise_size", noise_size, 1)
 
     def __len__(self) -> int:
         return self.steps
@@ -86,13 +86,6 @@ class Noise(Dataset[Tensor]):
         # the index keeps processes apart that draw the same numbers but have different shares of the batches
         seed = (int(torch.randint(2**62, ())) + index) % 2**62
         return torch.randn(self.batch_size, self.noise_size, generator=torch.Generator().manual_seed(seed))
-
-
-def whole_number(name: str, value: int, least: int) -> int:
-    """Return `value` if it is a whole number of at least `least`, else raise ConfigError naming it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}.")
-    return value
 
 
 def one_hot_loss(images: Any, logits: Tensor) -> Tensor:

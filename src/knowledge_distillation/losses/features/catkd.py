@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from knowledge_distillation.errors import ConfigError, ShapeError
+from knowledge_distillation.accepted import check_whole
+from knowledge_distillation.errors import ShapeError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.features.maps import Maps, check_images, paired, per_sample, unit
 from knowledge_distillation.losses.loss import Loss
@@ -80,8 +81,7 @@ def catkd(
     Differs: the paper divides by the classes only; the authors' code, as here, by classes and pixels, so the
         paper's value is size**2 times as large.
     """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ConfigError(f"size must be a whole number above 0, got {size!r}.")
+    check_whole("size", size)
     check_images(student_maps, teacher_maps)
     student, teacher = paired(student_maps, teacher_maps, mask)
     if student.shape[1] != teacher.shape[1]:

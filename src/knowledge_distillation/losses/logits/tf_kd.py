@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import check_positive, hide_masked, log_probabilities
@@ -95,7 +96,7 @@ def _virtual_logits(logits: Tensor, labels: Tensor, correct_probability: float) 
 
 def check_correct_probability(value: float) -> float:
     """Return `value` if it is above 0 and below 1, else raise ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < 1.0:
+    if not is_finite_number(value) or not 0.0 < value < 1.0:
         raise ConfigError(
             f"correct_probability must be a number above 0 and below 1, got {value!r}. For 1, the bare label, use "
             "cross_entropy."

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import check_positive
@@ -82,7 +83,7 @@ def check_kernel(kernel: Kernel, gamma: float, order: int | None) -> None:
     if kernel not in get_args(Kernel):
         raise ConfigError(f"kernel must be 'gaussian' or 'bilinear', got {kernel!r}.")
     check_positive("gamma", gamma)
-    if order is not None and (isinstance(order, bool) or not isinstance(order, int) or order < 1):
+    if order is not None and (not is_whole(order) or order < 1):
         raise ConfigError(f"order must be a whole number from 1, or None for the Gaussian itself, got {order!r}.")
 
 

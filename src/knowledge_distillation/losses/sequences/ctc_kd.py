@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import (
@@ -116,7 +117,7 @@ def near(frames: Tensor, distance: int) -> Tensor:
 
 def check_blank_context(blank_context: int | None) -> int | None:
     """Return `blank_context` if it is None or a whole number from 0, else raise ConfigError."""
-    whole = isinstance(blank_context, int) and not isinstance(blank_context, bool)
+    whole = is_whole(blank_context)
     if blank_context is not None and (not whole or blank_context < 0):
         raise ConfigError(f"blank_context must be None or a whole number of frames, at least 0, got {blank_context!r}.")
     return blank_context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.errors import ConfigError
 
 # Up to this gap of log-probabilities 1 + share * expm1(-gap) is far enough from 0 for any share.
@@ -13,7 +14,7 @@ NEAR = 1.0
 
 def check_share(name: str, value: float) -> float:
     """Return `value` if it is a number strictly between 0 and 1, else raise ConfigError naming it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < 1.0:
+    if not is_finite_number(value) or not 0.0 < value < 1.0:
         raise ConfigError(
             f"{name} must be a number above 0 and below 1, got {value!r}: without its share of one side the "
             "mixture is the other side alone. Use forward_kl or reverse_kl for that."

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.errors import ConfigError, ShapeError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import (
@@ -59,8 +60,7 @@ class TopK:
     @classmethod
     def from_logits(cls, logits: Tensor, k: int, *, temperature: float = 1.0) -> TopK:
         """The k most likely classes of dense logits [*items, classes], softened by `temperature`, and the tail."""
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ConfigError(f"k must be a whole number of classes, at least 1, got {k!r}.")
+        check_whole("k", k, unit="classes")
         log_probs = log_probabilities(logits, temperature)
         kept, indices = log_probs.topk(min(k, log_probs.shape[-1]), dim=-1)
         log_tail = log_probs.scatter(-1, indices, LOWEST_LOGIT).logsumexp(dim=-1)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.losses.facts import Facts
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 from knowledge_distillation.losses.transformers.attention_kl import MINILM, attention_kl
 from knowledge_distillation.losses.transformers.relation_scores import (
-    check_heads,
     check_queries_keys_values,
     relation_scores,
 )
@@ -61,7 +61,7 @@ def minilm(
     Differs: the paper averages over one sequence; over a batch, every counted token weighs the same here.
         For an average of sequences, average each row of "none".
     """
-    check_heads("heads", heads)
+    check_whole("heads", heads)
     check_queries_keys_values("student", student)
     check_queries_keys_values("teacher", teacher)
     distances = [
@@ -83,7 +83,7 @@ class MiniLM(Loss):
 
     def __init__(self, heads: int = 12, *, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.heads = check_heads("heads", heads)
+        self.heads = check_whole("heads", heads)
         self.reduction: Reduction = reduction
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor], *, mask: Tensor | None = None) -> Tensor:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 from knowledge_distillation.losses.transformers.attention_kl import attention_kl
 from knowledge_distillation.losses.transformers.relation_scores import (
-    check_heads,
     check_queries_keys_values,
     relation_scores,
 )
@@ -69,7 +69,7 @@ def minilmv2(
     Differs: the paper averages over one sequence; over a batch, every counted token weighs the same here.
         For an average of sequences, average each row of "none".
     """
-    check_heads("relation_heads", relation_heads)
+    check_whole("relation_heads", relation_heads)
     check_weights(weights)
     check_queries_keys_values("student", student)
     check_queries_keys_values("teacher", teacher)
@@ -117,7 +117,7 @@ class MiniLMv2(Loss):
         reduction: Reduction = "mean",
     ) -> None:
         super().__init__()
-        self.relation_heads = check_heads("relation_heads", relation_heads)
+        self.relation_heads = check_whole("relation_heads", relation_heads)
         self.weights = check_weights(weights)
         self.reduction: Reduction = reduction
 

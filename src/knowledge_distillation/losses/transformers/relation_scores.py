@@ -7,16 +7,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from knowledge_distillation.errors import ConfigError, ShapeError
+from knowledge_distillation.errors import ShapeError
 from knowledge_distillation.losses.inputs import full_precision, hide_masked
 from knowledge_distillation.losses.vectors import dot_products
-
-
-def check_heads(name: str, heads: int) -> int:
-    """Return `heads` if it is a whole number above 0, else raise ConfigError naming it."""
-    if isinstance(heads, bool) or not isinstance(heads, int) or heads < 1:
-        raise ConfigError(f"{name} must be a whole number above 0, got {heads!r}.")
-    return heads
 
 
 def check_queries_keys_values(side: str, parts: Sequence[Tensor]) -> None:

@@ -14,9 +14,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 
+from knowledge_distillation.accepted import check_accepted, check_whole
 from knowledge_distillation.capture.adapters import Adapter, adapter_pair
 from knowledge_distillation.errors import CacheError, ConfigError
-from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.losses.inputs import check_positive
 from knowledge_distillation.teachers.cache.continuing import check_same_data, checksums, data_fingerprint, views_done
 from knowledge_distillation.teachers.cache.encodings import Encoding, described, encoding_from
@@ -90,9 +90,8 @@ def write_cache(
     source = as_teacher(teacher, adapter=adapter_pair(adapter)[1], temperature=temperature)
     if isinstance(source, (FollowsStudent, ReadsStudent)):
         raise ConfigError(f"{type(source).__name__} changes with the student, so its answers cannot be kept.")
-    for name, value in (("views", views), ("shard_bytes", shard_bytes)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    check_whole("views", views)
+    check_whole("shard_bytes", shard_bytes)
     loader = check_loader(loader)
     if not len(loader.dataset):
         raise ConfigError("The loader's dataset has no samples: there is nothing to ask the teacher about.")

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.errors import ConfigError, TeacherError
 from knowledge_distillation.losses.inputs import check_positive
 
@@ -59,12 +60,10 @@ class Endpoint:
                 "api_key_env must be the name of an environment variable, of capital letters, digits and '_', got "
                 f"another {type(api_key_env).__name__}. A key that stood there would be written into the run's recipe."
             )
-        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise ConfigError(f"retries must be a whole number, at least 0, got {retries!r}.")
         self.url = url.rstrip("/").removesuffix("/v1")
         self.api_key_env = api_key_env
         self.timeout = check_positive("timeout", timeout)
-        self.retries = retries
+        self.retries = check_whole("retries", retries, 0)
         self.pause = check_positive("pause", pause)
 
     def ask(self, path: str, body: Any = None) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.capture.adapters import split_batch
 from knowledge_distillation.errors import ConfigError, ModelContractError, TeacherError, nearest
 from knowledge_distillation.losses import TopK
@@ -64,8 +65,8 @@ class ServedTeacher:
         if not isinstance(model, str) or not model:
             raise ConfigError(f"model must be the name that the server gives the model, got {model!r}.")
         self.model = model
-        self.vocabulary = _whole("vocabulary", vocabulary)
-        self.k = _whole("k", k)
+        self.vocabulary = check_whole("vocabulary", vocabulary, unit="tokens")
+        self.k = check_whole("k", k, unit="tokens")
         if k > vocabulary:
             raise ConfigError(f"k must be at most the student's vocabulary of {vocabulary} tokens, got {k}.")
 
@@ -152,12 +153,6 @@ class ServedTeacher:
                 f"The server at {self._endpoint.url} serves no model {self.model!r}. {nearest(self.model, by_name)}"
             )
         return by_name[self.model]
-
-
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} must be a whole number of tokens, at least 1, got {value!r}.")
-    return value
 
 
 def _tokens(batch: Any) -> tuple[Tensor, Tensor]:

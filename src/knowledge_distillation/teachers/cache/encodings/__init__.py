@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.errors import ConfigError, nearest
-from knowledge_distillation.losses.accepted import check_accepted
 from knowledge_distillation.teachers.cache.encodings.compact import CompactLikeliestClasses
 from knowledge_distillation.teachers.cache.encodings.dense import DTYPES, Dense, Int8
 from knowledge_distillation.teachers.cache.encodings.encoding import Encoding

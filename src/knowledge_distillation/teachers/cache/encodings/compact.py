@@ -9,10 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.losses import TopK
 from knowledge_distillation.losses.inputs import LOWEST_LOGIT, check_positive, log_probabilities
 from knowledge_distillation.teachers.cache.bits import IdSet, from_bits, pack, to_bits, unpack
-from knowledge_distillation.teachers.cache.encodings.encoding import DEEPEST, check_count
+from knowledge_distillation.teachers.cache.encodings.encoding import DEEPEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class CompactLikeliestClasses:
     LEVEL_BITS: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
-        check_count("k", self.k)
+        check_whole("k", self.k)
         check_positive("temperature", self.temperature)
 
     def encode(self, values: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

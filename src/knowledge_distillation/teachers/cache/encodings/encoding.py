@@ -8,8 +8,6 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from knowledge_distillation.errors import ConfigError
-
 DEEPEST = 32.0
 """Nats below which a log-probability counts as this."""
 
@@ -24,9 +22,3 @@ class Encoding(Protocol):
 
     def decode(self, arrays: Mapping[str, Tensor], classes: int) -> Any:
         """What the losses read, on the arrays' device; `classes` is the length of the values' last axis."""
-
-
-def check_count(name: str, value: Any) -> None:
-    """Raise ConfigError unless the value is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} must be a whole number of at least 1, got {value!r}.")

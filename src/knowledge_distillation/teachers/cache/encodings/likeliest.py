@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.losses import TopK
 from knowledge_distillation.losses.inputs import check_positive, log_probabilities
-from knowledge_distillation.teachers.cache.encodings.encoding import DEEPEST, check_count
+from knowledge_distillation.teachers.cache.encodings.encoding import DEEPEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class LikeliestClasses:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_count("k", self.k)
+        check_whole("k", self.k)
         check_positive("temperature", self.temperature)
 
     def encode(self, values: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.losses.inputs import check_positive, log_probabilities
-from knowledge_distillation.teachers.cache.encodings.encoding import check_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class SampledClasses:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        check_count("draws", self.draws)
+        check_whole("draws", self.draws)
         check_positive("temperature", self.temperature)
 
     def encode(self, values: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

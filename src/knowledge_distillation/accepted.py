@@ -18,6 +18,18 @@ def is_finite_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether a value is an int; True and False are no numbers."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_whole(name: str, value: Any, least: int = 1, unit: str = "") -> int:
+    """Return `value` if it is a whole number of at least `least`, else raise ConfigError naming it and its unit."""
+    if not is_whole(value) or value < least:
+        raise ConfigError(f"{name} must be a whole number {unit and f'of {unit} '}of at least {least}, got {value!r}.")
+    return value
+
+
 def check_accepted(what: str, taker: Callable[..., Any], settings: Mapping[str, Any]) -> None:
     """Raise ConfigError for the first setting whose value its annotation excludes.
 
@@ -46,7 +58,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if annotation is float:
         return is_finite_number(value)
     if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return is_whole(value)
     if kind is tuple:
         return isinstance(value, (list, tuple)) and _entries_fit(value, parts)
     if kind is list:

@@ -12,11 +12,11 @@ from lightning.fabric import Fabric
 from lightning.pytorch import Trainer
 from torch import nn
 
+from knowledge_distillation.accepted import _annotations, check_accepted, fits, is_finite_number
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.export import export
 from knowledge_distillation.kd_training import KnowledgeDistillationTraining
 from knowledge_distillation.losses import catalogue
-from knowledge_distillation.losses.accepted import _annotations, check_accepted, fits, is_finite_number
 from knowledge_distillation.run import distill
 from knowledge_distillation.teachers import write_cache
 from knowledge_distillation.training.optimizers import OPTIMIZERS
