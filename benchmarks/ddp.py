@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         raise RuntimeError("a process failed; its error stands above")
     times = answers.get()
     return {
-        "ratio": round(ratio(times["by_hand"], times["ours"]), 4),
-        "ratio_of_minima": round(min(times["by_hand"]) / min(times["ours"]), 4),
+        "efficiency": round(ratio(times["by_hand"], times["ours"]), 4),
+        "efficiency_of_minima": round(min(times["by_hand"]) / min(times["ours"]), 4),
         "milliseconds_a_step": {name: summary(values) for name, values in times.items()},
         "processes": PROCESSES,
         "threads": 1,
