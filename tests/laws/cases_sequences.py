@@ -281,6 +281,38 @@ def dpkd_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
     return float(np.mean(values))
 
 
+def written(generator: torch.Generator, batch: int) -> Inputs:
+    """Responses of up to 4 tokens that a student drew, in part from another mixture than it is now."""
+    inputs = tokens(generator, batch)
+    labels = torch.randint(VOCABULARY, (batch, 4), generator=generator)
+    drawn = torch.rand(batch, 4, generator=generator, dtype=torch.float64).clamp(min=0.05).log()
+    return replace(inputs, needs={"labels": labels, "sampled_log_probs": drawn})
+
+
+def written_just_now(generator: torch.Generator, batch: int) -> Inputs:
+    inputs = written(generator, batch)
+    return replace(inputs, needs={"labels": inputs.needs["labels"]})
+
+
+def minillm_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
+    students, teachers = (log_softmax(side.numpy(), -1) for side in (inputs.student, inputs.teacher))
+    low, high = 1 - settings["clip"], 1 + settings["clip"]
+    values = []
+    for row, (student, teacher) in enumerate(zip(students, teachers, strict=True)):
+        said = [int(label) for label in inputs.needs["labels"][row]]
+        places = range(len(said))
+        rewards = {place: teacher[place][said[place]] - student[place][said[place]] for place in places}
+        for place in places:
+            log_prob = student[place][said[place]]
+            drawn = inputs.needs["sampled_log_probs"][row][place] if "sampled_log_probs" in inputs.needs else log_prob
+            weight = math.exp(log_prob - float(drawn))
+            later = [rewards[other] for other in places if other > place]
+            reward = math.fsum(later) / len(later) if later else 0.0
+            divergence = float(kl(np.exp(student[place]), np.exp(teacher[place])))
+            values.append(weight * divergence - min(weight * reward, min(max(weight, low), high) * reward))
+    return float(np.mean(values))
+
+
 def frames(generator: torch.Generator, batch: int) -> Inputs:
     """Peaked posteriors as CTC models have: mostly blank (class 0), here and there a label."""
     student, teacher = torch.randn(2, batch, 9, 6, generator=generator, dtype=torch.float64)
@@ -481,6 +513,23 @@ CASES = [
     Case(name="dpkd", inputs=pairs, oracle=dpkd_oracle, settings={"beta": 0.1}),
     Case(
         name="dpkd", inputs=pairs, oracle=dpkd_oracle, settings={"beta": 0.5, "length_normalised": False}, label="sums"
+    ),
+    Case(
+        name="minillm",
+        inputs=written,
+        oracle=minillm_oracle,
+        settings={"clip": 0.2},
+        item_axes=2,
+        neighbours_meet=True,
+    ),
+    Case(
+        name="minillm",
+        inputs=written_just_now,
+        oracle=minillm_oracle,
+        settings={"clip": 0.5},
+        item_axes=2,
+        neighbours_meet=True,
+        label="drawn_just_now",
     ),
     Case(name="ctc_kd", inputs=frames, oracle=ctc_oracle, settings={"temperature": 1.0}, item_axes=2),
     Case(

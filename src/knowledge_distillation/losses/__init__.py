@@ -68,6 +68,7 @@ from knowledge_distillation.losses.sequences.dpkd import DPKD, dpkd, token_log_p
 from knowledge_distillation.losses.sequences.forward_kl import ForwardKL, forward_kl
 from knowledge_distillation.losses.sequences.generalized_jsd import GeneralizedJSD, generalized_jsd
 from knowledge_distillation.losses.sequences.hybrid_uld import HybridULD, hybrid_uld
+from knowledge_distillation.losses.sequences.minillm import MiniLLM, minillm
 from knowledge_distillation.losses.sequences.ranking import (
     HingeRanking,
     LogisticRanking,
@@ -161,6 +162,7 @@ __all__ = [
     "LogitStandardization",
     "Loss",
     "MarginMSE",
+    "MiniLLM",
     "MiniLM",
     "MiniLMv2",
     "OneStageHeadKD",
@@ -238,6 +240,7 @@ __all__ = [
     "margin_mse",
     "merge_spans",
     "mgd",
+    "minillm",
     "minilm",
     "minilmv2",
     "mlkd",

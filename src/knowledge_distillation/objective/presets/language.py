@@ -33,6 +33,14 @@ def distillm2() -> Terms:
     return alone("distillm2", skew=0.1, student_weight=0.5)
 
 
+def minillm() -> Terms:
+    """MiniLLM, arXiv:2306.08543: reverse KL of whole responses by a policy gradient, clip 0.2; on the student's own.
+
+    The paper adds the loss of language modelling on plain text: a term "cross_entropy" beside it, on such batches.
+    """
+    return alone("minillm", clip=0.2)
+
+
 def akl() -> Terms:
     """Adaptive KL, arXiv:2404.02657: forward and reverse KL by where the error lies, the head being half the mass."""
     return alone("adaptive_kl", head_mass=0.5)
@@ -72,7 +80,7 @@ LANGUAGE: Mapping[str, Preset] = {
     "distillm": partial(alone, "skew_forward_kl", skew=0.1),
     "distillm_reverse": partial(alone, "skew_reverse_kl", skew=0.1),
     "distillm2": distillm2,
-    "minillm": partial(alone, "reverse_kl"),
+    "minillm": minillm,
     "akl": akl,
     "f_distill": f_distill,
     "top_k": top_k,
