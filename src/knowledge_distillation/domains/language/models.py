@@ -62,14 +62,14 @@ def _check_fits(model: Any, path: str, vocabulary: int, length: int) -> None:
     rows = model.get_input_embeddings().num_embeddings
     if rows < vocabulary:
         raise ConfigError(
-            f"The model {path!r} must know the {vocabulary:,} tokens of the data's tokenizer, and has {rows:,}: it is the "
-            "tokenizer of another model. Name the model's own."
+            f"The model {path!r} must know the {vocabulary:,} tokens of the data's tokenizer, and has {rows:,}: it is "
+            "the tokenizer of another model. Name the model's own."
         )
     longest = getattr(model.config, "max_position_embeddings", None)
     if isinstance(longest, int) and length > longest:
         raise ConfigError(
-            f"The data's rows must have at most {longest} tokens, the positions of {path!r}, and have {length}: what it "
-            "says beyond them means nothing. Set data.length."
+            f"The data's rows must have at most {longest} tokens, the positions of {path!r}, and have {length}: what "
+            "it says beyond them means nothing. Set data.length."
         )
 
 
@@ -79,7 +79,7 @@ def _with_lora(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
     except ImportError as error:
         raise MissingExtraError("LoRA needs peft: pip install 'knowledge-distillation-toolkit[lora]'") from error
     try:
-        adapted: nn.Module = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))  # type: ignore[arg-type]
+        adapted: nn.Module = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"lora must hold settings of peft's LoraConfig, such as {{r: 8, target_modules: all-linear}}, got "

@@ -72,8 +72,8 @@ def chat_pieces(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> Pieces
         )
         if not before.startswith(done) or not after.startswith(before):
             raise ConfigError(
-                "The chat template must only add to what stands there when a turn comes, and changes earlier turns: the "
-                "assistant's tokens cannot be told from the others. Give one turn a record, or another template."
+                "The chat template must only add to what stands there when a turn comes, and changes earlier turns: "
+                "the assistant's tokens cannot be told from the others. Give one turn a record, or another template."
             )
         pieces += [(before[len(done) :], False), (after[len(before) :], True)]
         done = after
