@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> None:
     from knowledge_distillation.errors import ConfigError
     from knowledge_distillation.export import export, push
     from knowledge_distillation.export.card import known_of
+    from knowledge_distillation.recipes.caching import adapter_of
     from knowledge_distillation.recipes.rebuilding import rebuilt
     from knowledge_distillation.recipes.running import own_names
 
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
             Path(options.directory or home / "exports") / form,
             loader=next(iter(data.validation.values()), data.train),
             calibration=data.train,
-            adapter=recipe.training.get("adapter", "auto"),
+            adapter=adapter_of(recipe, data),
             tolerance=options.tolerance,
             quantisation=options.quantisation,
             card=card,

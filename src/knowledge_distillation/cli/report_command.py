@@ -59,7 +59,9 @@ def _evaluated(home: Path, options: argparse.Namespace) -> Evaluation:
     """Measure every model of the run and write evaluation.json."""
     from dataclasses import replace
 
+    from knowledge_distillation.capture.adapters import adapter_pair
     from knowledge_distillation.errors import ConfigError
+    from knowledge_distillation.recipes.caching import adapter_of
     from knowledge_distillation.recipes.rebuilding import rebuilt_run
     from knowledge_distillation.recipes.running import own_names
     from knowledge_distillation.run_evaluation import evaluate_run
@@ -69,9 +71,10 @@ def _evaluated(home: Path, options: argparse.Namespace) -> Evaluation:
     if not models.data.validation:
         raise ConfigError(f"The data set {models.recipe.data['name']!r} has no validation loader to measure on.")
     (name, loader), *others = models.data.validation.items()
+    adapter = adapter_of(models.recipe, models.data)
     found = evaluate_run(
         None,
-        None if models.teacher is None else as_teacher(models.teacher),
+        None if models.teacher is None else as_teacher(models.teacher, adapter=adapter_pair(adapter)[1]),
         models.student,
         home,
         loader,
@@ -79,7 +82,8 @@ def _evaluated(home: Path, options: argparse.Namespace) -> Evaluation:
         models={} if models.control is None else {"control": models.control},
         measures={
             "loaders": dict(others),
-            "adapter": models.recipe.training.get("adapter", "auto"),
+            "adapter": adapter,
+            "pipeline": models.data.pipeline,
             "class_names": models.data.class_names,
             "corruptions": [name.strip() for name in options.corruptions.split(",") if name.strip()],
         },

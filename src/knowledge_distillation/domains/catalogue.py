@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -24,6 +25,11 @@ def models() -> dict[str, Callable[..., nn.Module]]:
 def data_sets() -> dict[str, Callable[..., Data]]:
     """Short name -> a callable (settings by keyword) -> `Data`."""
     return _gather("DATA_SETS")
+
+
+def comes_with_weights(name: str, extra: Mapping[str, Any]) -> bool:
+    """Whether a model of this name is trained already, as one that is loaded from a hub is; `extra` as below."""
+    return name not in extra and any(name in getattr(domain, "PRETRAINED", ()) for domain in _domains())
 
 
 def build_model(
@@ -71,7 +77,11 @@ def _call(kind: str, name: str, known: Mapping[str, Any], facts: Mapping[str, An
 
 def _gather(what: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for info in pkgutil.iter_modules(domains.__path__):
-        if info.ispkg:
-            found.update(getattr(importlib.import_module(f"{domains.__name__}.{info.name}"), what, {}))
+    for domain in _domains():
+        found.update(getattr(domain, what, {}))
     return found
+
+
+def _domains() -> list[ModuleType]:
+    names = [info.name for info in pkgutil.iter_modules(domains.__path__) if info.ispkg]
+    return [importlib.import_module(f"{domains.__name__}.{name}") for name in names]

@@ -8,6 +8,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from knowledge_distillation.capture.adapters import Adapter
+from knowledge_distillation.training.pipelines import InferencePipeline
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
@@ -18,9 +21,13 @@ class Data:
         validation: name -> loader; scored after every epoch.
         facts: what models of this data must know, such as {"classes": 10, "channels": 1, "size": 28}.
         class_names: one for each class, for reports; none where classes have numbers only.
+        adapter: how models are called on its batches; see `capture.adapters`.
+        pipeline: scores a model on a validation loader; None for accuracy.
     """
 
     train: DataLoader[Any]
     validation: Mapping[str, DataLoader[Any]]
     facts: Mapping[str, int]
     class_names: Sequence[str] = ()
+    adapter: str | Adapter | tuple[Adapter, Adapter] = "auto"
+    pipeline: InferencePipeline | None = None

@@ -182,8 +182,11 @@ class BoundTerm:
 
     def share(self, student: Signals, share: Share) -> float:
         """Of this term, how much a part of a batch counts: its mean is over samples, or over what the mask counts."""
-        by_items = student.mask is not None and (self.takes_mask or self.is_own) and "token_mask" not in self.takes
-        return share.items if by_items and share.items is not None else share.samples
+        return share.items if self.counts_items(student) and share.items is not None else share.samples
+
+    def counts_items(self, student: Signals) -> bool:
+        """Whether this term is a mean over the items that the student's mask counts."""
+        return student.mask is not None and (self.takes_mask or self.is_own) and "token_mask" not in self.takes
 
     @property
     def undivided(self) -> str:

@@ -162,6 +162,13 @@ class Objective(nn.Module):
             return "the balance of the terms looks at the whole batch"
         return next((bound.undivided for bound in self._bound if bound.undivided), "")
 
+    def counted_items(self, student: Signals) -> Tensor | None:
+        """How many items the total is a mean over; None where it is, or a part of it is, a mean over something else."""
+        weighted = (bound for bound in self._bound if not bound.is_monitor)
+        if student.mask is None or self.balance is not None or not all(b.counts_items(student) for b in weighted):
+            return None
+        return student.mask.bool().sum()
+
     # -- the sum -----------------------------------------------------------------------------------------------------
 
     def forward(

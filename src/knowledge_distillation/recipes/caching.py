@@ -10,6 +10,7 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from torch import nn
 
+from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CacheError, ConfigError
 from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.reading import Recipe
@@ -30,8 +31,13 @@ def cache_directory(recipe: Recipe) -> Path:
     return Path(recipe.cache["directory"])
 
 
+def adapter_of(recipe: Recipe, data: Data) -> Any:
+    """How the recipe's models are called: as it says, else as its data says."""
+    return recipe.training.get("adapter", data.adapter)
+
+
 def write_recipe_cache(
-    recipe: Recipe, teacher: Teacher | nn.Module, loader: Any, progress: Progress | None = None
+    recipe: Recipe, teacher: Teacher | nn.Module, data: Data, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Write the recipe's cache, or what is missing of it; arguments and errors as of `write_cache`."""
     _check_same_teacher(recipe)
@@ -40,23 +46,23 @@ def write_recipe_cache(
     training = {**recipe.training, **(recipe.training.get("trainer") or {})}
     return write_cache(
         teacher,
-        loader,
+        data.train,
         **{**settings, "directory": cache_directory(recipe)},
-        adapter=training.get("adapter", "auto"),
+        adapter=adapter_of(recipe, data),
         temperature=training.get("temperature", 1.0),
         engine={key: training[key] for key in ENGINE_KEYS if key in training},
         progress=progress,
     )
 
 
-def cached(recipe: Recipe, teacher: Teacher | nn.Module, loader: Any) -> CachedTeacher:
+def cached(recipe: Recipe, teacher: Teacher | nn.Module, data: Data) -> CachedTeacher:
     """The recipe's teacher, read from its cache, which is written first where it is not there."""
     if recipe.method is not None and recipe.method["name"] != "distill":
         raise ConfigError(
             f"A cache holds one teacher's answers, and the method {recipe.method['name']!r} asks other teachers or "
             "other data. Leave the cache section out."
         )
-    manifest = write_recipe_cache(recipe, teacher, loader)
+    manifest = write_recipe_cache(recipe, teacher, data)
     check_inputs = (recipe.cache or {}).get("check_inputs", True)
     return CachedTeacher(cache_directory(recipe), teacher=manifest["teacher"], check_inputs=check_inputs)
 

@@ -19,7 +19,7 @@ from knowledge_distillation.teachers.cache.manifest import MANIFEST
 
 PLAN = (
     "objective", "adapter", "temperature", "optimizer", "learning_rate", "schedule", "max_epochs", "warm_up_epochs",
-    "trainer",
+    "trainer", "pipeline",
 )  # fmt: skip
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from knowledge_distillation.domains.catalogue import build_data, build_model
+from knowledge_distillation.domains.catalogue import build_data, build_model, comes_with_weights
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.objective import as_objective
-from knowledge_distillation.recipes.caching import cache_directory, cached
+from knowledge_distillation.recipes.caching import adapter_of, cache_directory, cached
 from knowledge_distillation.recipes.methods import Job, check_method
 from knowledge_distillation.recipes.quantising import KEY as QUANTISED
 from knowledge_distillation.recipes.quantising import check_quantised, quantised
@@ -70,7 +70,7 @@ def any_teacher(
     if recipe.cache is not None:
         home, resume = cache_directory(recipe), "auto"  # one teacher for all runs that learn from this cache
     one = partial(_teacher, recipe=recipe, data=data, extra=extra, home=home, resume=resume)
-    return make_teacher(recipe, recipe.teacher, student, one, extra)
+    return make_teacher(recipe, recipe.teacher, student, one, extra, adapter=adapter_of(recipe, data))
 
 
 def prepared(
@@ -99,9 +99,9 @@ def prepared(
         student = quantised(student, recipe)
     teacher = live
     if recipe.cache is not None and live is not None:
-        teacher = cached(recipe, live, data.train)
+        teacher = cached(recipe, live, data)
     training = {key: value for key, value in recipe.training.items() if key not in ("directory", QUANTISED)}
-    arguments = {"objective": recipe.objective, **_arguments(training)}
+    arguments = {"objective": recipe.objective, **_arguments(training, data)}
     return Job(recipe=recipe, teacher=teacher, student=student, data=data, make=make, arguments=arguments)
 
 
@@ -141,10 +141,10 @@ def _teacher(
             objective="labels",
             directory=folder,
             resume=how_to_continue(folder) if resume else None,
-            **_arguments(plan),
+            **_arguments(plan, teaching),
         )
         logger.info("teacher: %s", ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()))
-    elif "weights" not in spec:
+    elif "weights" not in spec and not comes_with_weights(spec["name"], extra):
         logger.warning("The teacher %s has neither weights nor a train section: it is untrained.", spec["name"])
     return teacher
 
@@ -173,8 +173,10 @@ def _data(spec: Mapping[str, Any], extra: Mapping[str, Any]) -> Data:
     return data
 
 
-def _arguments(training: Mapping[str, Any]) -> dict[str, Any]:
-    arguments = dict(training)
+def _arguments(training: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    """The arguments of `distill` in a training section, with the data's adapter and pipeline where it has its own."""
+    own = {"adapter": data.adapter} if data.adapter != "auto" else {}
+    arguments = {**own, **({"pipeline": data.pipeline} if data.pipeline is not None else {}), **training}
     trainer = dict(arguments.pop("trainer", None) or {})
     trainer.update({key: arguments.pop(key) for key in TRAINER_KEYS if key in arguments})
     return {**arguments, "trainer": trainer}

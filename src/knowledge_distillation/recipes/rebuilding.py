@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from knowledge_distillation.domains.catalogue import build_data, build_model
+from knowledge_distillation.domains.catalogue import build_data, build_model, comes_with_weights
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError, DistillationError
+from knowledge_distillation.recipes.caching import adapter_of
 from knowledge_distillation.recipes.quantising import quantised
 from knowledge_distillation.recipes.reading import Recipe, read_recipe
 from knowledge_distillation.recipes.sources import make_teacher
@@ -118,11 +119,13 @@ def _teacher(
     def one(spec: Mapping[str, Any], place: str) -> nn.Module:
         trained, named = home / place / "student.safetensors", spec.get("weights")
         if "train" not in spec and named is None:
+            if comes_with_weights(spec["name"], extra):
+                return build_model(spec["name"], data.facts, _settings(spec), extra).eval()
             raise ConfigError(f"{spec['name']} had no weights, and an untrained model is not kept.")
         weights = trained if "train" in spec else Path(str(named))
         return _filled(build_model(spec["name"], data.facts, _settings(spec), extra), spec, weights, "teacher")
 
-    return make_teacher(recipe, recipe.teacher, student, one, extra)
+    return make_teacher(recipe, recipe.teacher, student, one, extra, adapter=adapter_of(recipe, data))
 
 
 def _teachers_home(home: Path, recipe: Recipe) -> Path:

@@ -96,7 +96,7 @@ def cache_recipe(
     home = cache_directory(recipe)
     data, student = begun(recipe, own or {})
     teacher = any_teacher(recipe, student, data, own or {}, home, None)
-    return write_recipe_cache(recipe, teacher, data.train, progress)
+    return write_recipe_cache(recipe, teacher, data, progress)
 
 
 def own_names(file: str | Path) -> dict[str, Any]:

@@ -44,16 +44,19 @@ def make_teacher(
     one: One,
     extra: Mapping[str, Any],
     place: str = "teacher",
+    *,
+    adapter: Any = "auto",
 ) -> Teacher | nn.Module:
     """Make what a teacher section describes.
 
     Args:
-        recipe: whose training section names adapter, temperature and seed.
+        recipe: whose training section names temperature and seed.
         spec: the section, or one of its members.
         student: of which "ema" makes its copy.
         one: makes a single model.
         extra: the user's own models and functions by name; a model there wins over a source of the same name.
         place: directory for a teacher that is trained; members get a number behind it.
+        adapter: how the models of several are called; see `capture.adapters`.
 
     Raises:
         ConfigError: if a setting or a route is unknown.
@@ -73,14 +76,16 @@ def make_teacher(
         return _served(settings)
     if name == "black_box":
         return BlackBoxTeacher(**settings)
-    adapters = adapter_pair(recipe.training.get("adapter", "auto"))
+    adapters = adapter_pair(adapter)
     settings.setdefault("temperature", recipe.training.get("temperature", 1.0))
     if name == "ema":
         if student is None:  # check_student refuses this
             raise AssertionError("a teacher made of the student, and a student made from the teacher")
         return EMATeacher(student, adapter=adapters[0], **settings)
     members = [
-        make_teacher(recipe, _seeded(member, recipe, number), student, one, extra, f"{place}-{number + 1}")
+        make_teacher(
+            recipe, _seeded(member, recipe, number), student, one, extra, f"{place}-{number + 1}", adapter=adapter
+        )
         for number, member in enumerate(spec["members"])
     ]
     return SOURCES[name](members, adapter=adapters[1], **settings)

@@ -92,7 +92,8 @@ class BackOff:
                 if not is_counted:
                     counts, is_counted = module.counted_items(self._batch, at_a_time), True
                 end = min(samples, begin + at_a_time)
-                found.append(self._part(module, begin, end, Share((end - begin) / samples, _share(counts, begin, end))))
+                share = Share((end - begin) / samples, _share(counts, begin, end))
+                found.append(self._part(module, begin, end, share, None if counts is None else sum(counts)))
                 begin = end
             except RuntimeError as error:
                 self._halve(module, error)
@@ -103,13 +104,13 @@ class BackOff:
         components = {name: torch.stack([part[name] for _, part in found]).sum() for name in found[0][1]}
         return totals.sum(), components, self._logs
 
-    def _part(self, module: StepModule, begin: int, end: int, share: Share) -> Losses:
+    def _part(self, module: StepModule, begin: int, end: int, share: Share, items: int | None) -> Losses:
         trainer: Any = module.trainer
         with all_or_nothing(module):
             with trainer.precision_plugin.train_step_context():
                 part = part_of(self._batch, begin, end)
                 total, components = module.distillation_loss(part, monitors=self._logs, share=share)
-            trainer.strategy.backward(total / trainer.accumulate_grad_batches, None)
+            trainer.strategy.backward(module.denominator.weighed(total, items) / trainer.accumulate_grad_batches, None)
         return total.detach(), {name: torch.as_tensor(value).detach() for name, value in components.items()}
 
     def _halve(self, module: StepModule, error: RuntimeError) -> None:

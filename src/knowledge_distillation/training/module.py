@@ -195,6 +195,8 @@ class DistillationModule(StepModule):
             teacher = self._mirror.from_student(student)
         if not self._inspected:
             self._inspect(student, teacher)
+        if self._weighs:
+            self._denominator.items = self.objective.counted_items(student)
         progress = self._progress() if self._has_schedules else 0.0
         total, components = self.objective(student, teacher, progress=progress, monitors=monitors, share=share)
         if torch.is_grad_enabled() and not total.requires_grad:

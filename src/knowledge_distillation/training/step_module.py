@@ -15,6 +15,7 @@ from knowledge_distillation.objective.share import Share
 from knowledge_distillation.training import continuing
 from knowledge_distillation.training.back_off import BackOff, all_or_nothing
 from knowledge_distillation.training.continuing import BETWEEN, WITHIN, Standing
+from knowledge_distillation.training.denominator import Denominator
 from knowledge_distillation.training.durable_files import check_finite, not_finite, read_checkpoint
 from knowledge_distillation.training.joining import all_say
 from knowledge_distillation.training.last_checkpoint import LastCheckpoint
@@ -38,6 +39,8 @@ class StepModule(LightningModule, ABC):
         self._log = StepLog()
         self._guard = NonFiniteGuard(nonfinite)
         self._back_off = BackOff()
+        self._denominator = Denominator()
+        self._weighs = False
         self._accumulates = self._is_scaled = False
         self._looks = True
         self._total: Tensor | None = None
@@ -76,13 +79,19 @@ class StepModule(LightningModule, ABC):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         self._edge_random_state = None
+        self._denominator.batch_idx = batch_idx
         logs = self._log.is_due(batch_idx)
         found = self._back_off.whole(self, batch, logs)
         if found is None:  # taken in parts by finish_batch
             return None
         total, components = found
         self._note(total.detach(), components, logs)
-        return total
+        return self._denominator.weighed(total)
+
+    @property
+    def denominator(self) -> Denominator:
+        """By what the gradients of a step are divided."""
+        return self._denominator
 
     def _note(self, total: Tensor, components: Mapping[str, Any], logs: bool) -> None:
         self._total = total
@@ -119,12 +128,14 @@ class StepModule(LightningModule, ABC):
             if self._back_off.is_behind:
                 given._result.closure_loss = None  # it holds the graph of the failed attempt
                 self.finish_batch()
-                return self._total
+                result = self._total
+            self._denominator.divide(self.trainer, self.parameters())
             return result
 
         inner = getattr(optimizer, "optimizer", optimizer)
         if not self._looks or isinstance(inner, torch.optim.LBFGS):  # which asks many times
             super().optimizer_step(epoch, batch_idx, optimizer, closure)
+            self._denominator.clear()
             self.after_step()
             return
         loss = closure()
@@ -138,12 +149,14 @@ class StepModule(LightningModule, ABC):
             return
         self._guard.passed(self.trainer.global_step)
         super().optimizer_step(epoch, batch_idx, optimizer, lambda: loss)
+        self._denominator.clear()
         self.after_step()
 
     def _leave_out(self, fault: str) -> None:
         self._guard.failed(self.trainer.global_step, fault)
         for parameter in self.parameters():
             parameter.grad = None
+        self._denominator.clear()
         if self._guard.policy == "rollback":
             self._roll_back()
 
@@ -187,6 +200,8 @@ class StepModule(LightningModule, ABC):
     def _begin(self) -> None:
         trainer: Any = self.trainer
         self._accumulates = trainer.accumulate_grad_batches > 1 and trainer.world_size == 1
+        self._weighs = trainer.accumulate_grad_batches > 1 or trainer.world_size > 1
+        self._denominator.clear()
         self._is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._looks = self._guard.looks(self.device)
         every: int = trainer.log_every_n_steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from knowledge_distillation.capture.adapters.auto import IGNORED, LABEL_KEYS, SIDE_KEYS, Adapter, auto, split_batch
+from knowledge_distillation.capture.adapters.causal_lm import causal_student, causal_teacher
 from knowledge_distillation.capture.adapters.normalised import check_normalised
 from knowledge_distillation.capture.adapters.original import GIVEN_PROB, original_student, original_teacher
 from knowledge_distillation.capture.adapters.response_pairs import response_pairs
@@ -13,6 +14,7 @@ from knowledge_distillation.errors import ConfigError, nearest
 
 ADAPTERS: Mapping[str, tuple[Adapter, Adapter]] = {
     "auto": (auto, auto),
+    "causal_lm": (causal_student, causal_teacher),
     "original": (original_student, original_teacher),
     "two_tokenizers": (student_tokens, teacher_tokens),
     "response_pairs": (response_pairs, response_pairs),
@@ -46,6 +48,8 @@ __all__ = [
     "Adapter",
     "adapter_pair",
     "auto",
+    "causal_student",
+    "causal_teacher",
     "check_normalised",
     "original_student",
     "original_teacher",

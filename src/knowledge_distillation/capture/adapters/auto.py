@@ -41,7 +41,7 @@ def auto(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
     """
     positional, named, labels = split_batch(batch, model)
     extras = {key: batch[key] for key in SIDE_KEYS if key in batch} if isinstance(batch, Mapping) else EMPTY
-    return _read(_called(model, positional, named), model, batch, labels, extras)
+    return read_output(call(model, positional, named), model, batch, labels, extras)
 
 
 def split_batch(batch: Any, model: nn.Module | None = None) -> tuple[Sequence[Any], Mapping[str, Any], Any]:
@@ -80,7 +80,8 @@ def split_batch(batch: Any, model: nn.Module | None = None) -> tuple[Sequence[An
     )
 
 
-def _called(model: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+def call(model: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """What the model returns; a ModelContractError says which inputs its forward does not take."""
     try:
         return model(*positional, **named)
     except TypeError as error:
@@ -97,7 +98,8 @@ def _called(model: nn.Module, positional: Sequence[Any], named: Mapping[str, Any
         raise
 
 
-def _read(output: Any, model: nn.Module, batch: Any, labels: Any, extras: Mapping[str, Any]) -> Signals:
+def read_output(output: Any, model: nn.Module, batch: Any, labels: Any, extras: Mapping[str, Any]) -> Signals:
+    """The signals in what a model returned, by the rules of `auto`."""
     if isinstance(output, Tensor):
         return Signals(logits=output, mask=_fitting_mask(batch, output), labels=labels, extras=extras)
     if isinstance(output, Signals):

@@ -1,0 +1,15 @@
+"""Language: causal models, text data, vocabularies, scores, and answers of a teacher as text."""
+
+from knowledge_distillation.domains.language.answers import write_answers
+from knowledge_distillation.domains.language.blocks import Blocks
+from knowledge_distillation.domains.language.data import jsonl, text_files
+from knowledge_distillation.domains.language.generation import GenerationPipeline, exact_match, generate, rouge
+from knowledge_distillation.domains.language.models import causal_lm
+from knowledge_distillation.domains.language.pipelines import AgreementPipeline, PerplexityPipeline
+from knowledge_distillation.domains.language.rows import Rows, encoded, padded
+from knowledge_distillation.domains.language.vocabulary import Vocabulary, resolve
+
+DATA_SETS = {"text_files": text_files, "jsonl": jsonl}
+MODELS = {"causal_lm": causal_lm}
+PRETRAINED = ("causal_lm",)
+"""Models that come with weights."""

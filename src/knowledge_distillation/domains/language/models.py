@@ -1,0 +1,88 @@
+"""Causal language models with their weights, by local folder or hub id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from knowledge_distillation.errors import ConfigError, MissingExtraError
+
+
+def causal_lm(
+    path: str,
+    *,
+    gguf_file: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    lora: Mapping[str, Any] | None = None,
+    vocabulary: int = 0,
+    length: int = 0,
+) -> nn.Module:
+    """A causal language model with its weights, as Transformers' AutoModelForCausalLM loads it.
+
+    No code of a repository is run, and weights are read from safetensors or GGUF only.
+
+    Args:
+        path: a local folder, or an id of the Hugging Face hub.
+        gguf_file: a GGUF file in it; its weights are de-quantised.
+        dtype: of the weights.
+        lora: settings of peft's LoraConfig, such as {"r": 8}: only the added matrices are trained. None trains all.
+        vocabulary: tokens of the data's tokenizer; the model must have a row for each. 0 looks at nothing.
+        length: tokens of the data's rows; the model must have as many positions. 0 looks at nothing.
+
+    Raises:
+        ConfigError: if there is no such model, or the data does not fit it.
+        MissingExtraError: if Transformers, or peft for `lora`, is not installed.
+    """
+    try:
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise MissingExtraError(
+            "Language models need Transformers: pip install 'knowledge-distillation-toolkit[text]'"
+        ) from error
+    where = {"use_safetensors": True} if gguf_file is None else {"gguf_file": gguf_file}
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), **where)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path!r} cannot be loaded: {error} For GGUF: pip install 'knowledge-distillation-toolkit[gguf]'"
+        ) from error
+    except Exception as error:  # it fails in as many ways as there are files
+        raise ConfigError(
+            f"No causal language model can be loaded from {path!r}: {type(error).__name__}: {str(error)[:300]} Name a "
+            "local folder with config.json and safetensors, an id of the Hugging Face hub, or a gguf_file."
+        ) from error
+    _check_fits(model, path, vocabulary, length)
+    return model if lora is None else _with_lora(model, lora)
+
+
+def _check_fits(model: Any, path: str, vocabulary: int, length: int) -> None:
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < vocabulary:
+        raise ConfigError(
+            f"The model {path!r} must know the {vocabulary:,} tokens of the data's tokenizer, and has {rows:,}: it is "
+            "the tokenizer of another model. Name the model's own."
+        )
+    longest = getattr(model.config, "max_position_embeddings", None)
+    if isinstance(longest, int) and length > longest:
+        raise ConfigError(
+            f"The data's rows must have at most {longest} tokens, the positions of {path!r}, and have {length}: what "
+            "it says beyond them means nothing. Set data.length."
+        )
+
+
+def _with_lora(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise MissingExtraError("LoRA needs peft: pip install 'knowledge-distillation-toolkit[lora]'") from error
+    try:
+        adapted: nn.Module = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"lora must hold settings of peft's LoraConfig, such as {{r: 8, target_modules: all-linear}}, got "
+            f"{dict(lora)}: {error}"
+        ) from error
+    return adapted
