@@ -5,8 +5,13 @@ from knowledge_distillation.domains.language.blocks import Blocks
 from knowledge_distillation.domains.language.data import jsonl, text_files
 from knowledge_distillation.domains.language.generation import GenerationPipeline, exact_match, generate, rouge
 from knowledge_distillation.domains.language.models import causal_lm
+from knowledge_distillation.domains.language.on_policy import AdaptiveReplay, OnPolicy
 from knowledge_distillation.domains.language.pipelines import AgreementPipeline, PerplexityPipeline
+from knowledge_distillation.domains.language.responses import Prompts, Responses
 from knowledge_distillation.domains.language.rows import Rows, encoded, padded
+from knowledge_distillation.domains.language.sampling import Sampler, StudentSampler
+from knowledge_distillation.domains.language.served_sampling import ServedSampler
+from knowledge_distillation.domains.language.two_models import MixedSampler, SpeculativeSampler
 from knowledge_distillation.domains.language.vocabulary import Vocabulary, resolve
 
 DATA_SETS = {"text_files": text_files, "jsonl": jsonl}

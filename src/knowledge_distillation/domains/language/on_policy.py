@@ -16,6 +16,7 @@ from knowledge_distillation.domains.language.sampling import Sampler
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.losses.inputs import check_between
 from knowledge_distillation.training.module import DistillationModule
+from knowledge_distillation.training.pipelines import higher_is_better
 
 
 class OnPolicy(Callback):
@@ -107,8 +108,8 @@ class AdaptiveReplay(OnPolicy):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or not isinstance(pl_module, DistillationModule) or not pl_module.scores:
             return
-        now = next(iter(pl_module.scores.values()))
-        if self.before is not None and is_worse(pl_module, now, self.before):
+        name, now = next(iter(pl_module.scores.items()))
+        if self.before is not None and (now < self.before) == higher_is_better(pl_module.pipeline, name):
             self.fraction = min(1.0, self.fraction + self.growth)
         self.before = now
 

@@ -127,15 +127,17 @@ class _Reader:
         self.ids = prompts.ids.to(self.device)
         self.mask = prompts.mask.to(self.device).long()
         self.past: Any = None
-        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        takes = inspect.signature(model.forward).parameters
+        self.takes_positions = "position_ids" in takes
+        self.cache = "cache" if "cache" in takes else "past_key_values"  # its name before Transformers 5.24
 
     def next(self) -> Tensor:
         """Probabilities of the next token, [N, V], float32."""
         given: dict[str, Any] = {"input_ids": self.ids, "attention_mask": self.mask}
         if self.takes_positions:
             given["position_ids"] = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -self.ids.shape[1] :]
-        said = self.model(**given, past_key_values=self.past, use_cache=True)
-        self.past = said.past_key_values
+        said = self.model(**given, **{self.cache: self.past}, use_cache=True)
+        self.past = said[self.cache]
         return said.logits[:, -1].float().softmax(dim=-1).to(self.home)
 
     def take(self, token: Tensor) -> None:
