@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from lightning.pytorch import Callback
 from torch import nn
 
 from knowledge_distillation import domains
@@ -30,6 +31,11 @@ def data_sets() -> dict[str, Callable[..., Data]]:
 def comes_with_weights(name: str, extra: Mapping[str, Any]) -> bool:
     """Whether a model of this name is trained already, as one that is loaded from a hub is; `extra` as below."""
     return name not in extra and any(name in getattr(domain, "PRETRAINED", ()) for domain in _domains())
+
+
+def callbacks() -> dict[str, Callable[..., Callback]]:
+    """Short name -> a callable (settings by keyword) -> a Lightning callback for the student's training."""
+    return _gather("CALLBACKS")
 
 
 def build_model(
@@ -54,6 +60,13 @@ def build_data(name: str, settings: Mapping[str, Any], extra: Mapping[str, Any])
     """Make a data set's loaders by name; see `build_model`."""
     data: Data = _call("data set", name, {**data_sets(), **extra}, {}, settings)
     return data
+
+
+def build_callback(spec: Mapping[str, Any]) -> Callback:
+    """Make a callback by its "name", with the other entries as settings; errors as of `build_model`."""
+    settings = {key: value for key, value in spec.items() if key != "name"}
+    callback: Callback = _call("callback", spec["name"], callbacks(), {}, settings)
+    return callback
 
 
 def _call(kind: str, name: str, known: Mapping[str, Any], facts: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:

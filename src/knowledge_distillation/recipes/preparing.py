@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from knowledge_distillation.domains.catalogue import build_data, build_model, comes_with_weights
+from knowledge_distillation.domains.catalogue import build_callback, build_data, build_model, comes_with_weights
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.objective import as_objective
@@ -47,6 +47,8 @@ def begun(recipe: Recipe, extra: Mapping[str, Any]) -> tuple[Data, nn.Module | N
         check_optimizer(plan.get("optimizer", "adamw"))
         check_schedule(plan.get("schedule", ""))
         check_speed(plan.get("speed", "off"))
+        for callback in plan.get("callbacks") or ():
+            build_callback(callback)
     data = _data(recipe.data, extra)
     torch.manual_seed(recipe.training.get("seed", 0))
     return data, None if recipe.student["name"] == FROM_TEACHER else _model(recipe.student, data, extra)
@@ -179,4 +181,7 @@ def _arguments(training: Mapping[str, Any], data: Data) -> dict[str, Any]:
     arguments = {**own, **({"pipeline": data.pipeline} if data.pipeline is not None else {}), **training}
     trainer = dict(arguments.pop("trainer", None) or {})
     trainer.update({key: arguments.pop(key) for key in TRAINER_KEYS if key in arguments})
+    named = arguments.pop("callbacks", None)
+    if named:
+        trainer["callbacks"] = [build_callback(callback) for callback in named]
     return {**arguments, "trainer": trainer}

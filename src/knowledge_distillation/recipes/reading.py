@@ -23,6 +23,7 @@ TRAINER_KEYS = (
 TRAINING_KEYS = (
     "max_epochs", "optimizer", "learning_rate", "schedule", "warm_up_epochs", "adapter", "temperature", "seed",
     "track", "directory", "speed", "checkpoint_every", "nonfinite", "doctor", "trainer", "quantisation_aware",
+    "callbacks",
     *TRAINER_KEYS,
 )  # fmt: skip
 CACHE_KEYS = ("directory", "signals", "views", "seed", "shard_bytes", "check_inputs")
@@ -171,7 +172,7 @@ def _named(value: Any, source: str) -> dict[str, Any]:
 def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
     if "train" in teacher:
         # it lies in the run's directory, and teaches in full precision
-        own = [key for key in TRAINING_KEYS if key not in ("directory", "quantisation_aware")]
+        own = [key for key in TRAINING_KEYS if key not in ("directory", "quantisation_aware", "callbacks")]
         _check_training(teacher["train"], [*own, "data"], f"{source}.train")
     if teacher["name"] not in SEVERAL:
         _check_weights(teacher, source)
@@ -194,6 +195,10 @@ def _check_training(training: Any, known: Iterable[str], source: str) -> None:
     for key in ("trainer", "data"):
         if not isinstance(training.get(key) or {}, Mapping):
             raise ConfigError(f"{source}.{key} must be a mapping, got {training[key]!r}.")
+    if training.get("callbacks") is not None:
+        if not isinstance(training["callbacks"], list):
+            raise ConfigError(f"{source}.callbacks must be a list of names, got {training['callbacks']!r}.")
+        training["callbacks"] = [_named(callback, f"{source}.callbacks") for callback in training["callbacks"]]
     given = training.get("trainer") or {}
     for key in OBJECTS:
         if not isinstance(given.get(key), (bool, type(None))):

@@ -58,7 +58,8 @@ def run_recipe(
     job = prepared(recipe, data, student, extra, place, again)
     arguments = {**job.arguments, "directory": home, "resume": resume}
     if callbacks:
-        arguments["trainer"] = {**arguments["trainer"], "callbacks": list(callbacks)}
+        trainer = arguments["trainer"]
+        arguments["trainer"] = {**trainer, "callbacks": [*(trainer.get("callbacks") or ()), *callbacks]}
     recipe = job.recipe
     run = run_method(replace(job, arguments=arguments))
     sections = ("description", "method", "teacher", "cache", "student", "data", "objective", "training")

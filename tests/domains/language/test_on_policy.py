@@ -23,6 +23,8 @@ from knowledge_distillation.domains.language import (
 )
 from knowledge_distillation.domains.language.responses import Prompts, as_batch, prompts_of
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError, Terminated
+from knowledge_distillation.recipes.reading import check_recipe
+from knowledge_distillation.recipes.running import run_recipe
 from tests.domains.language import tiny
 from tests.run.stopping import StopsAt
 from tests.training.toys import QUIET
@@ -267,3 +269,40 @@ def test_what_cannot_be_is_refused_in_words(tmp_path: Path) -> None:
             nn.Linear(2, 2), OnPolicy(Recorded()), tmp_path, adapter="auto",
             train_loader=DataLoader(torch.utils.data.TensorDataset(torch.ones(2, 2), torch.ones(2).long())),
         )  # fmt: skip
+
+
+def test_a_recipe_names_who_writes(teacher: str, records: Path, tmp_path: Path) -> None:
+    """Otherwise on-policy training is for those alone who write Python, or a misspelt setting does nothing."""
+    recipe: dict[str, Any] = {
+        "teacher": {"name": "causal_lm", "path": teacher},
+        "student": {"name": "from_teacher", "keep_layers": {"count": 2}},
+        "data": {
+            "name": "jsonl",
+            "path": str(records),
+            "tokenizer": teacher,
+            "batch_size": 2,
+            "length": 32,
+            "validation": 0.2,
+        },
+        "objective": "gkd",
+        "training": {
+            "max_epochs": 1,
+            "doctor": False,
+            "callbacks": [{"name": "on_policy", "sampler": {"name": "student", "max_new_tokens": 3}, "fraction": 0.5}],
+            "trainer": QUIET,
+            "learning_rate": 1e-3,
+        },
+    }
+    run = run_recipe(check_recipe(recipe, "test"), directory=tmp_path / "run")
+    (callback,) = [one for one in run.module.trainer.callbacks if isinstance(one, OnPolicy)]
+    assert callback.fraction == 0.5
+    assert len(callback.kept) > 0
+    for change, message in (
+        ({"name": "on_polcy"}, "no callback named 'on_polcy'.*on_policy"),
+        ({"name": "on_policy", "sampler": "studnt"}, "no sampler 'studnt'.*student"),
+        ({"name": "on_policy", "sampler": {"name": "student", "top_q": 1.0}}, "top_q"),
+        ({"name": "on_policy", "fracton": 1.0}, "no setting 'fracton'"),
+    ):
+        wrong = {**recipe, "training": {**recipe["training"], "callbacks": [change]}}
+        with pytest.raises(ConfigError, match=message):
+            run_recipe(check_recipe(wrong, "test"), directory=tmp_path / "wrong")

@@ -9,11 +9,13 @@ from knowledge_distillation.domains.language.on_policy import AdaptiveReplay, On
 from knowledge_distillation.domains.language.pipelines import AgreementPipeline, PerplexityPipeline
 from knowledge_distillation.domains.language.responses import Prompts, Responses
 from knowledge_distillation.domains.language.rows import Rows, encoded, padded
+from knowledge_distillation.domains.language.sampler_names import adaptive_replay, on_policy
 from knowledge_distillation.domains.language.sampling import Sampler, StudentSampler
 from knowledge_distillation.domains.language.served_sampling import ServedSampler
 from knowledge_distillation.domains.language.two_models import MixedSampler, SpeculativeSampler
 from knowledge_distillation.domains.language.vocabulary import Vocabulary, resolve
 
+CALLBACKS = {"on_policy": on_policy, "adaptive_replay": adaptive_replay}
 DATA_SETS = {"text_files": text_files, "jsonl": jsonl}
 MODELS = {"causal_lm": causal_lm}
 PRETRAINED = ("causal_lm",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -88,7 +88,7 @@ class ServedSampler:
         return Responses(ids.to(device), mask.to(device), log_probs.to(device))
 
 
-def _read(answer: Any, texts: int) -> list[tuple[Sequence[int], Sequence[float]]]:
+def _read(answer: Any, texts: int) -> list[tuple[list[int], list[float]]]:
     """Tokens and their log-probabilities of each text, in the order of the texts."""
     try:
         choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))

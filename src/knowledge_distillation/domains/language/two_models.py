@@ -138,7 +138,8 @@ class _Reader:
             given["position_ids"] = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -self.ids.shape[1] :]
         said = self.model(**given, **{self.cache: self.past}, use_cache=True)
         self.past = said[self.cache]
-        return said.logits[:, -1].float().softmax(dim=-1).to(self.home)
+        likely: Tensor = said.logits[:, -1].float().softmax(dim=-1).to(self.home)
+        return likely
 
     def take(self, token: Tensor) -> None:
         """What was written."""
