@@ -10,6 +10,15 @@ from tests.processes import run
 ROOT = Path(__file__).parents[2]
 
 
+def test_a_language_model_teaches_half_of_itself(tmp_path: Path) -> None:
+    """Otherwise the way from text files to a smaller language model ends in a traceback."""
+    done = run(ROOT / "examples" / "language_model.py", "--small", directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    teacher, student = (float(score) for score in re.findall(r"perplexity ([\d.]+)", done.stdout))
+    assert teacher < 512  # what guessing comes to
+    assert student < 512
+
+
 def test_the_originals_resnet_demo_teaches_its_student(tmp_path: Path) -> None:
     """Otherwise the original's own demo, the reason that many come, ends in a traceback or an untrained student."""
     done = run(ROOT / "examples" / "resnet_mnist.py", "--small", directory=tmp_path)

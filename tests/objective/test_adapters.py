@@ -216,7 +216,7 @@ def test_an_adapter_is_a_name_a_callable_or_a_pair() -> None:
     assert adapter_pair("original") == (original_student, original_teacher)
     assert adapter_pair(auto) == (auto, auto)
     assert adapter_pair((original_student, auto)) == (original_student, auto)
-    assert set(ADAPTERS) == {"auto", "original", "two_tokenizers", "response_pairs"}
+    assert set(ADAPTERS) == {"auto", "causal_lm", "original", "two_tokenizers", "response_pairs"}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def shifted_labels(patient: Patient) -> Iterator[Finding]:
     cross-entropy at the same places, or of each place with the next label.
     """
     ids = token_ids(patient.content)
-    labels, logits = patient.labels, logits_or_none(patient.said)
+    read, logits = patient.said.labels, logits_or_none(patient.said)
+    labels = read if isinstance(read, Tensor) else patient.labels  # an adapter may have shifted them
     if labels.shape != ids.shape or logits is None or logits.shape[:2] != ids.shape:
         raise CannotTell("the labels are no tokens of the inputs")
     counts = labels != IGNORED

@@ -30,6 +30,8 @@ def texts_by_part(path: Path, train: str | Sequence[str], validation: Named) -> 
     Raises:
         ConfigError: if there is no file for a part, or one is no text in UTF-8.
     """
+    if not path.exists():
+        raise ConfigError(f"There is no file or folder {path} to read texts from. Name another path.")
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     parts = {name: [file for file in files if _matches(file, patterns)] for name, patterns in validation.items()}
     held = {file for part in parts.values() for file in part}

@@ -1,0 +1,167 @@
+"""What goes wrong for a user who distils a language model by a recipe."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from knowledge_distillation.cli import main
+from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.recipes.preparing import begun
+from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe
+from knowledge_distillation.recipes.rebuilding import rebuilt_run
+from knowledge_distillation.recipes.running import cache_recipe, run_recipe
+from knowledge_distillation.teachers import CachedTeacher
+from tests.training.toys import QUIET
+
+
+def recipe_of(teacher: str, data: dict[str, Any], **sections: Any) -> Recipe:
+    plan = {
+        "teacher": {"name": "causal_lm", "path": teacher},
+        "student": {"name": "from_teacher", "keep_layers": {"count": 2, "rule": "every_k"}},
+        "data": {"tokenizer": teacher, "batch_size": 2, **data},
+        "objective": {"forward_kl": 1.0, "cross_entropy": 0.5},
+        "training": {"max_epochs": 1, "learning_rate": 1e-3, "trainer": QUIET},
+    }
+    return check_recipe({**plan, **sections}, "recipe")
+
+
+def running_text(texts: Path) -> dict[str, Any]:
+    return {"name": "text_files", "path": str(texts), "length": 16, "validation": {"val": "1920*"}}
+
+
+def test_a_recipe_gives_a_student_with_the_perplexity_that_transformers_finds(
+    teacher: str, texts: Path, tmp_path: Path
+) -> None:
+    """Otherwise the score that decides which student is kept is that of another loss, or of the padding."""
+    recipe = recipe_of(teacher, running_text(texts))
+    run = run_recipe(recipe, directory=tmp_path / "run")
+    total, count = 0.0, 0
+    for row in begun(recipe, {})[0].validation["val"].dataset:
+        ids, labels = row["input_ids"][None], row["labels"][None]
+        logits = run.student(ids).logits[..., :98].detach()  # the tokenizer's columns
+        counted = labels[:, 1:] != -100
+        losses = torch.nn.functional.cross_entropy(logits[:, :-1][counted], labels[:, 1:][counted], reduction="none")
+        total, count = total + float(losses.sum()), count + len(losses)
+    assert run.scores["val"] == pytest.approx(math.exp(total / count), rel=1e-5)
+    findings = json.loads((tmp_path / "run" / "doctor.json").read_text())["findings"]
+    assert {finding["check"] for finding in findings} <= {"teacher_skill"}  # the teacher is untrained
+
+
+def test_a_run_is_read_back_with_its_teacher(teacher: str, texts: Path, tmp_path: Path) -> None:
+    """Otherwise a report cannot say how much of the teacher is left, though its weights lie where they lay."""
+    run = run_recipe(recipe_of(teacher, running_text(texts)), directory=tmp_path / "run")
+    back = rebuilt_run(tmp_path / "run")
+    assert back.notes == ()
+    assert all(torch.equal(a, b) for a, b in zip(back.student.parameters(), run.student.parameters(), strict=True))
+    theirs = AutoModelForCausalLM.from_pretrained(teacher)
+    assert back.teacher is not None
+    assert all(torch.equal(a, b) for a, b in zip(back.teacher.parameters(), theirs.parameters(), strict=True))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("documents", ["joined", "apart"])
+def test_a_cached_teacher_gives_the_live_ones_loss(documents: str, teacher: str, texts: Path, tmp_path: Path) -> None:
+    """Otherwise shift or mask of the cache is another than that of training, and each answer meets the next token."""
+    data = {**running_text(texts), "documents": documents}
+    _same_losses(recipe_of(teacher, data), tmp_path, 1e-3, signals={"logits": "float32"})
+
+
+def test_a_cached_teacher_gives_the_live_ones_loss_on_padded_records(
+    teacher: str, records: Path, tmp_path: Path
+) -> None:
+    """Otherwise prompts or padding move the answers of a cache to other tokens."""
+    data = {"name": "jsonl", "path": str(records), "length": 32, "validation": 0.2}
+    objective = {"top_k_kl": {"loss": "top_k_kl", "k": 98}, "cross_entropy": 0.5}
+    signals = {"logits": {"name": "top_k", "k": 98}}
+    _same_losses(recipe_of(teacher, data, objective=objective), tmp_path, 5e-3, signals=signals)
+
+
+def _same_losses(recipe: Recipe, folder: Path, error: float, signals: Any) -> None:
+    from dataclasses import replace
+
+    live = run_recipe(recipe, directory=folder / "live")
+    cache = {"directory": str(folder / "cache"), "signals": signals}
+    kept = run_recipe(replace(recipe, cache=cache), directory=folder / "cached")
+    assert isinstance(kept.module.teacher, CachedTeacher)
+    latest = [{name: float(value) for name, value in run.module.latest.items()} for run in (live, kept)]
+    assert latest[0].keys() == latest[1].keys()
+    for name, value in latest[0].items():
+        assert value == pytest.approx(latest[1][name], abs=error), name
+
+
+@pytest.mark.parametrize(
+    ("encoding", "objective"),
+    [
+        ({"name": "compact_top_k", "k": 20}, {"top_k_kl": {"loss": "top_k_kl", "k": 20}}),
+        ({"name": "sampled", "draws": 5}, {"sampled_cross_entropy": 1.0}),
+    ],
+    ids=["compact", "sampled"],
+)
+def test_small_encodings_teach(encoding: Any, objective: Any, teacher: str, texts: Path, tmp_path: Path) -> None:
+    """Otherwise what makes a cache of a large vocabulary small cannot be used for one."""
+    data = {**running_text(texts), "documents": "apart"}
+    cache = {"directory": str(tmp_path / "cache"), "signals": {"logits": encoding}}
+    recipe = recipe_of(teacher, data, objective=objective, cache=cache)
+    manifest = cache_recipe(recipe)
+    assert manifest["signals"]["logits"]["per_token"]
+    run = run_recipe(recipe, directory=tmp_path / "run")
+    assert math.isfinite(run.scores["val"])
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft reads it
+def test_a_lora_student_trains_its_added_matrices_alone(teacher: str, records: Path, tmp_path: Path) -> None:
+    """Otherwise all weights of a large model are trained, or the added ones are not saved."""
+    pytest.importorskip("peft")
+    data = {"name": "jsonl", "path": str(records), "length": 32, "validation": 0.2}
+    student = {"name": "causal_lm", "path": teacher, "lora": {"r": 2, "target_modules": ["q_proj"]}}
+    run = run_recipe(recipe_of(teacher, data, student=student), directory=tmp_path / "run")
+    trained = {name for name, parameter in run.student.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert all("lora_" in name for name in trained)
+    base = AutoModelForCausalLM.from_pretrained(teacher).state_dict()
+    now = run.student.get_base_model().state_dict()  # type: ignore[operator]
+    assert torch.equal(base["model.layers.0.mlp.up_proj.weight"], now["model.layers.0.mlp.up_proj.weight"])
+    assert rebuilt_run(tmp_path / "run").student.state_dict().keys() == run.student.state_dict().keys()
+
+
+def test_a_report_measures_a_language_run(teacher: str, texts: Path, tmp_path: Path) -> None:
+    """Otherwise the page that shall convince others is empty, or calls a language model a classifier of images."""
+    run_recipe(recipe_of(teacher, running_text(texts)), directory=tmp_path / "run")
+    assert main(["report", str(tmp_path / "run")]) == 0
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    quality = {name: model["quality"] for name, model in found["models"].items()}
+    assert quality["student"]["metric"] == "perplexity"
+    assert not quality["student"]["higher_is_better"]
+    assert set(quality) >= {"student", "teacher"}
+
+
+def test_a_command_line_caches_and_trains(teacher: str, records: Path, tmp_path: Path) -> None:
+    """Otherwise what works in Python fails for who only has a recipe."""
+    data = {"name": "jsonl", "path": str(records), "tokenizer": teacher, "length": 32, "validation": 0.2}
+    content = {
+        "teacher": {"name": "causal_lm", "path": teacher},
+        "student": {"name": "from_teacher", "keep_layers": {"count": 2}},
+        "data": data,
+        "objective": {"top_k_kl": {"loss": "top_k_kl", "k": 20}},
+        "cache": {"directory": str(tmp_path / "cache"), "signals": {"logits": {"name": "top_k", "k": 20}}},
+        "training": {"max_epochs": 1, "trainer": QUIET},
+    }
+    (tmp_path / "recipe.yaml").write_text(as_yaml(content))
+    assert main(["cache", str(tmp_path / "recipe.yaml")]) == 0
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--directory", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "student.safetensors").is_file()
+
+
+def test_rows_longer_than_the_models_positions_are_refused_before_training(
+    teacher: str, texts: Path, tmp_path: Path
+) -> None:
+    """Otherwise positions are made up that the model never saw, and its answers there are taught."""
+    recipe = recipe_of(teacher, {**running_text(texts), "length": 500}, student={"name": "causal_lm", "path": teacher})
+    with pytest.raises(ConfigError, match=r"at most 128 tokens.*have 500"):
+        run_recipe(recipe, directory=tmp_path / "run")
