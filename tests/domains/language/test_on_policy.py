@@ -82,9 +82,8 @@ def train(student: nn.Module, callback: OnPolicy, directory: Path, **settings: A
     trainer = {**QUIET, **settings.pop("trainer", {})}
     trainer["callbacks"] = [callback, *trainer.get("callbacks", [])]
     train_loader = settings.pop("train_loader", None) or loader()
-    return kd.distill(
-        tiny.llama(seed=1), student, train_loader, directory=directory, trainer=trainer, **{**given, **settings}
-    )
+    teacher = settings.pop("teacher", None) or tiny.llama(seed=1)
+    return kd.distill(teacher, student, train_loader, directory=directory, trainer=trainer, **{**given, **settings})
 
 
 def test_prompts_end_where_the_labels_begin() -> None:
@@ -269,6 +268,15 @@ def test_what_cannot_be_is_refused_in_words(tmp_path: Path) -> None:
             nn.Linear(2, 2), OnPolicy(Recorded()), tmp_path, adapter="auto",
             train_loader=DataLoader(torch.utils.data.TensorDataset(torch.ones(2, 2), torch.ones(2).long())),
         )  # fmt: skip
+
+
+def test_a_cached_teacher_is_refused(tmp_path: Path) -> None:
+    """Otherwise the student's own text would be compared with answers to another one."""
+    teacher = tiny.llama(seed=1)
+    kd.teachers.write_cache(teacher, loader(), tmp_path / "cache", adapter="causal_lm")
+    cached = kd.teachers.CachedTeacher(tmp_path / "cache", teacher=teacher)
+    with pytest.raises(ConfigError, match="a cache holds no answers"):
+        train(tiny.llama(), OnPolicy(Recorded()), tmp_path / "run", teacher=cached)
 
 
 def test_a_recipe_names_who_writes(teacher: str, records: Path, tmp_path: Path) -> None:

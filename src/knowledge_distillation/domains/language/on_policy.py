@@ -15,6 +15,8 @@ from knowledge_distillation.domains.language.responses import as_batch, prompts_
 from knowledge_distillation.domains.language.sampling import Sampler
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.losses.inputs import check_between
+from knowledge_distillation.teachers import CachedTeacher
+from knowledge_distillation.teachers.live import is_distributed
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.pipelines import higher_is_better
 
@@ -33,7 +35,8 @@ class OnPolicy(Callback):
         buffer: batches of responses that are kept for it; the oldest goes first.
 
     Raises:
-        ConfigError: if a setting is out of its range; from the first step, if the training is no distillation.
+        ConfigError: if a setting is out of its range; when training begins, if it is no distillation, the teacher is
+            cached, or the student is sharded over processes.
         ModelContractError: from the first step, if batches hold no prompts.
 
     Reference: Agarwal et al. (2023), On-Policy Distillation of Language Models (GKD), arXiv:2306.13649; replay as in
@@ -48,9 +51,23 @@ class OnPolicy(Callback):
         self.replay = check_between("replay", replay, 0.0, 0.999)
         self.kept: deque[dict[str, Tensor]] = deque(maxlen=check_whole("buffer", buffer, unit="batches"))
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, DistillationModule):
             raise ConfigError(f"OnPolicy works in a distillation, got a {type(pl_module).__name__}.")
+        if isinstance(pl_module.teacher, CachedTeacher):
+            raise ConfigError(
+                "On-policy training asks the teacher about what the student writes, and a cache holds no answers to "
+                "that. Distil with the live teacher, or without OnPolicy."
+            )
+        if any(map(is_distributed, pl_module.student_model.parameters())):
+            raise ConfigError(
+                "On-policy training needs the whole student in each process, and the strategy shards it: processes "
+                "that write texts of unequal length would wait for each other for ever. Use strategy 'ddp'."
+            )
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if not isinstance(pl_module, DistillationModule):
+            raise AssertionError("on_fit_start lets no other module pass")
         if not isinstance(batch, MutableMapping):
             raise ModelContractError(
                 f"On-policy training needs batches that are dicts with 'input_ids', got {type(batch).__name__}."
