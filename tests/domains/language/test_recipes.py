@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from knowledge_distillation.cli import main
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.recipes.preparing import begun
-from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe
+from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe, read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
 from knowledge_distillation.recipes.running import cache_recipe, run_recipe
 from knowledge_distillation.teachers import CachedTeacher
@@ -83,8 +84,6 @@ def test_a_cached_teacher_gives_the_live_ones_loss_on_padded_records(
 
 
 def _same_losses(recipe: Recipe, folder: Path, error: float, signals: Any) -> None:
-    from dataclasses import replace
-
     live = run_recipe(recipe, directory=folder / "live")
     cache = {"directory": str(folder / "cache"), "signals": signals}
     kept = run_recipe(replace(recipe, cache=cache), directory=folder / "cached")
@@ -165,3 +164,42 @@ def test_rows_longer_than_the_models_positions_are_refused_before_training(
     recipe = recipe_of(teacher, {**running_text(texts), "length": 500}, student={"name": "causal_lm", "path": teacher})
     with pytest.raises(ConfigError, match=r"at most 128 tokens.*have 500"):
         run_recipe(recipe, directory=tmp_path / "run")
+
+
+def test_more_likeliest_tokens_than_there_are_is_all_of_them(teacher: str, texts: Path, tmp_path: Path) -> None:
+    """Otherwise a k that suits a large vocabulary is an index error in a small one."""
+    plan = {
+        "objective": {"top_k_kl": {"loss": "top_k_kl", "k": 5000}},
+        "cache": {"directory": str(tmp_path / "cache"), "signals": {"logits": {"name": "top_k", "k": 5000}}},
+    }
+    run = run_recipe(recipe_of(teacher, running_text(texts), **plan), directory=tmp_path / "run")
+    assert math.isfinite(run.scores["val"])
+
+
+def test_a_teacher_in_half_precision_teaches_as_in_full(teacher: str, texts: Path, tmp_path: Path) -> None:
+    """Otherwise a large teacher that fits only in bfloat16 gives another loss, or an error about dtypes."""
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        student = {"name": "causal_lm", "path": teacher}
+        recipe = recipe_of(teacher, running_text(texts), student=student)
+        recipe = replace(recipe, teacher={"name": "causal_lm", "path": teacher, "dtype": dtype})
+        run = run_recipe(recipe, directory=tmp_path / dtype)
+        found.append(run.scores["val"])
+    assert found[0] == pytest.approx(found[1], rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["language_text", "smollm_sotu"])
+def test_shipped_recipes_run_on_other_models_and_texts(name: str, teacher: str, tmp_path: Path) -> None:
+    """Otherwise the recipe that a user begins with is refused, or splits the years in another way than it says."""
+    texts = tmp_path / "sotu"
+    texts.mkdir()
+    for year in (1900, 1946, 1955, 1996, 1997, 1999, 2000, 2021):
+        (texts / f"{year}_somebody_n.txt").write_text(f"The union of {year} is strong. " * 20)
+    cut = {"count": 2, "rule": "every_k"}
+    settings = {"teacher.path": teacher, "data.tokenizer": teacher, "data.path": texts, "student.keep_layers": cut}
+    settings |= {"training.trainer": {**QUIET, "limit_train_batches": 2}, "data.length": 64}
+    settings |= {"cache.directory": tmp_path / "cache"} if name == "smollm_sotu" else {}
+    given = [f"{path}={json.dumps(value, default=str)}" for path, value in settings.items()]
+    run = run_recipe(read_recipe(name, given), directory=tmp_path / "run")
+    assert set(run.scores) == ({"val", "test"} if name == "smollm_sotu" else {"validation"})
+    assert all(map(math.isfinite, run.scores.values()))
