@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+import knowledge_distillation as kd
 from knowledge_distillation import Term
+from knowledge_distillation.errors import Terminated
 from tests.ranks import run_ranks
+from tests.run.stopping import StopsAt
 from tests.training import unequal_ranks
+from tests.training.toys import QUIET
 from tests.training.unequal_ranks import OBJECTIVE, Tagger, texts, trained
 
 
@@ -71,6 +76,22 @@ def test_parts_of_a_batch_that_memory_did_not_suffice_for_count_by_their_tokens(
 
     split = trained(2, OBJECTIVE, Hungry, accumulate_grad_batches=2)
     assert torch.allclose(split, trained(4, OBJECTIVE), atol=1e-6)
+
+
+def test_a_run_that_is_broken_off_within_a_step_knows_its_tokens(tmp_path: Path) -> None:
+    """Otherwise the first step after a resumption is divided by the tokens of its last batches alone."""
+
+    def distil(place: Path, stop: int, resume: str | None = None) -> Tensor:
+        student = Tagger(1)
+        settings = {"optimizer": "sgd", "learning_rate": 1.0, "objective": OBJECTIVE, "max_epochs": 1, "doctor": False}
+        trainer = {**QUIET, "accumulate_grad_batches": 4, "callbacks": [StopsAt(stop)]}
+        loader = DataLoader(texts(), batch_size=1)
+        kd.distill(Tagger(2), student, loader, directory=place, resume=resume, trainer=trainer, **settings)
+        return student.table.weight.detach()
+
+    with pytest.raises(Terminated):
+        distil(tmp_path, 2)
+    assert torch.allclose(distil(tmp_path, 0, "auto"), trained(4, OBJECTIVE), atol=1e-6)
 
 
 def test_processes_count_by_their_tokens(tmp_path: Path) -> None:
