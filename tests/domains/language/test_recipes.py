@@ -19,6 +19,7 @@ from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
 from knowledge_distillation.recipes.running import cache_recipe, run_recipe
 from knowledge_distillation.teachers import CachedTeacher
+from tests.domains.language import tiny
 from tests.training.toys import QUIET
 
 
@@ -111,6 +112,23 @@ def test_small_encodings_teach(encoding: Any, objective: Any, teacher: str, text
     assert manifest["signals"]["logits"]["per_token"]
     run = run_recipe(recipe, directory=tmp_path / "run")
     assert math.isfinite(run.scores["val"])
+
+
+@pytest.mark.parametrize("objective", ["uld", "gold"])
+def test_a_teacher_with_another_tokenizer_teaches_by_a_recipe(
+    objective: str, teacher: str, records: Path, tmp_path: Path
+) -> None:
+    """Otherwise only who writes Python can learn from another family of models."""
+    tokenizer = tiny.pieces(["1+1=2 2+2=4 10+10=20"] * 3)
+    foreign = tiny.saved(tmp_path / "foreign", tiny.llama(len(tokenizer) + 4), tokenizer)
+    data = {"name": "jsonl", "path": str(records), "length": 32, "validation": 0.2, "teacher_tokenizer": foreign}
+    student = {"name": "causal_lm", "path": teacher}
+    recipe = recipe_of(teacher, data, student=student, objective=objective)
+    run = run_recipe(replace(recipe, teacher={"name": "causal_lm", "path": foreign}), directory=tmp_path / "run")
+    assert math.isfinite(run.scores["validation"])
+    assert {name for name, value in run.module.latest.items() if value != 0} >= {
+        "hybrid_uld" if objective == "gold" else "uld"
+    }
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft reads it
