@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from knowledge_distillation.domains.catalogue import build_model, comes_with_weights
-from knowledge_distillation.domains.language import causal_lm, rouge
+from knowledge_distillation.domains.language import causal_lm, jsonl, rouge
 from knowledge_distillation.domains.language.tokenizers import load_tokenizer
 from knowledge_distillation.errors import ConfigError, MissingExtraError
 from tests.domains.language import tiny
@@ -45,6 +45,25 @@ def test_a_model_that_does_not_fit_is_refused(settings: dict[str, Any], message:
         pytest.importorskip("gguf")
     with pytest.raises(ConfigError, match=message):
         build_model("causal_lm", {}, {"path": teacher, **settings}, {})
+
+
+def test_a_tokenizer_that_is_not_the_models_is_told(
+    teacher: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise every id means another word to the teacher, and sizes that happen to fit hide it."""
+    other = tiny.letters(tiny.LETTERS[::-1])
+    place = tiny.saved(tmp_path / "other", tokenizer=other)
+    (tmp_path / "a.jsonl").write_text('{"text": "abc"}\n' * 4)
+
+    def warnings(**tokenizers: str) -> list[str]:
+        caplog.clear()
+        data = jsonl(path=str(tmp_path / "a.jsonl"), validation=0.5, length=9, **tokenizers)  # type: ignore[arg-type]
+        build_model("causal_lm", data.facts, {"path": teacher}, {})
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    assert warnings(tokenizer=teacher) == []
+    assert warnings(tokenizer=place, teacher_tokenizer=teacher) == []
+    assert "mean other words" in warnings(tokenizer=place)[0]
 
 
 def test_a_model_that_comes_with_weights_is_known_as_such() -> None:

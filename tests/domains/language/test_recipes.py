@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from knowledge_distillation.cli import main
+from knowledge_distillation.domains.language import causal_lm
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.recipes.preparing import begun
 from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe, read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
 from knowledge_distillation.recipes.running import cache_recipe, run_recipe
+from knowledge_distillation.students import keep_layers
 from knowledge_distillation.teachers import CachedTeacher
 from tests.domains.language import tiny
 from tests.training.toys import QUIET
@@ -112,6 +115,28 @@ def test_small_encodings_teach(encoding: Any, objective: Any, teacher: str, text
     assert manifest["signals"]["logits"]["per_token"]
     run = run_recipe(recipe, directory=tmp_path / "run")
     assert math.isfinite(run.scores["val"])
+
+
+def test_layers_are_searched_on_the_tokens_that_count(teacher: str, records: Path, tmp_path: Path) -> None:
+    """Otherwise the cut is chosen by how well it repeats prompts and padding."""
+    data = {"name": "jsonl", "path": str(records), "length": 32, "validation": 0.2, "batch_size": 8}
+    student = {"name": "from_teacher", "search_layers": {"count": 2}}
+    run = run_recipe(recipe_of(teacher, data, student=student), directory=tmp_path / "run")
+    whole = causal_lm(teacher)
+    (batch,) = begun(recipe_of(teacher, data), {})[0].train
+    counted = (batch["labels"][:, 1:] != -100).flatten()
+
+    def distance(kept: tuple[int, ...]) -> float:
+        cut = keep_layers(whole, 2, kept).eval()
+        asked = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        with torch.no_grad():
+            ours, theirs = (m(**asked).logits[:, :-1, :98].log_softmax(-1).flatten(0, 1)[counted] for m in (cut, whole))
+        return float((theirs.exp() * (theirs - ours)).sum(-1).mean())
+
+    best = min(combinations(range(4), 2), key=distance)
+    resolved = read_recipe(tmp_path / "run" / "recipe.yaml").student
+    assert tuple(resolved["keep_layers"]["rule"]) == best
+    assert run.student.config.num_hidden_layers == 2
 
 
 @pytest.mark.parametrize("objective", ["uld", "gold"])
