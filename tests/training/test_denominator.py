@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,9 @@ def test_a_run_that_is_broken_off_within_a_step_knows_its_tokens(tmp_path: Path)
     assert torch.allclose(distil(tmp_path, 0, "auto"), trained(4, OBJECTIVE), atol=1e-6)
 
 
-def test_processes_count_by_their_tokens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", [False, True])
+def test_processes_count_by_their_tokens(sharded: bool, tmp_path: Path) -> None:
     """Otherwise a process with short texts pulls as hard as one with long ones."""
-    found = run_ranks(Path(unequal_ranks.__file__), tmp_path)
+    found = run_ranks(Path(unequal_ranks.__file__), tmp_path, json.dumps({"sharded": sharded}))
     assert found[0] == found[1]
     assert torch.allclose(torch.tensor(found[0]["weights"]), trained(4, OBJECTIVE), atol=1e-6)

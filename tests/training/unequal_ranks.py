@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from knowledge_distillation import DistillationModule
+from knowledge_distillation.teachers.live import full
 from tests.ranks import settings_of
+from tests.training.rank_losses import strategy
 from tests.training.toys import quiet_trainer
 
 CLASSES, LENGTHS = 7, (6, 1, 3, 2)
@@ -55,12 +57,13 @@ def trained(size: int, objective: Any, kind: type[Tagger] = Tagger, **trainer: A
 OBJECTIVE = {"forward_kl": 1.0, "cross_entropy": 0.5}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, sharded: bool = False) -> None:
     warnings.simplefilter("ignore")
-    weights = trained(1, OBJECTIVE, devices=2, strategy="ddp", accumulate_grad_batches=2)
+    weights = full(trained(1, OBJECTIVE, devices=2, strategy=strategy(2, sharded), accumulate_grad_batches=2))
     rank = torch.distributed.get_rank()
     (folder / f"rank_{rank}.json").write_text(json.dumps({"weights": weights.tolist()}))
 
 
 if __name__ == "__main__":
-    main(settings_of(sys.argv)[0])
+    folder, settings = settings_of(sys.argv)
+    main(folder, **settings)

@@ -83,7 +83,7 @@ def text_files(
         ids = (ids_of(own, text) for text in texts)
         return Blocks([begin + found + end for found in ids if found], length, apart=documents == "apart")
 
-    if isinstance(validation, float):
+    if isinstance(validation, (int, float)):
         whole = packed(texts_by_part(Path(path), train, {})["train"])
         kept, held = held_out(len(whole), validation, seed)
         parts: dict[str, Dataset[Any]] = {"train": Subset(whole, kept), "validation": Subset(whole, held)}

@@ -91,7 +91,7 @@ def _check_tokenizer(path: str, marks: Sequence[int]) -> None:
     if mark_of(own) not in marks:
         logger.warning(
             "The tokenizer that lies beside the model %r is none of the data's: the same ids mean other words to it, "
-            "and nothing would show that. Name it as data.tokenizer; if it is the teacher's, as data.teacher_tokenizer.",
+            "and nothing would show it. Name it as data.tokenizer; if it is the teacher's, as data.teacher_tokenizer.",
             path,
         )
 
