@@ -44,7 +44,7 @@ NAMES = {
     "trackers": lambda: TRACKERS,
     "exports": lambda: FORMS,
     "encodings": lambda: ["dense", "int8", "top_k", "compact_top_k", "sampled"],
-    "adapters": lambda: ["auto", "original", "two_tokenizers", "response_pairs"],
+    "adapters": lambda: ["auto", "causal_lm", "original", "two_tokenizers", "response_pairs"],
 }
 
 

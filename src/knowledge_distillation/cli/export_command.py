@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
             loader=next(iter(data.validation.values()), data.train),
             calibration=data.train,
             adapter=adapter_of(recipe, data),
+            pipeline=data.pipeline,
             tolerance=options.tolerance,
             quantisation=options.quantisation,
             card=card,

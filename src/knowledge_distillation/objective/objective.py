@@ -131,7 +131,7 @@ class Objective(nn.Module):
         Args:
             student: signals of one example batch.
             teacher: the same of the teacher.
-            sizes: further sizes by setting name, such as {"samples": 50000, "batch_size": 64}.
+            sizes: further settings by name, such as {"samples": 50000, "batch_size": 64}, and the student's extras.
             part: (setting, the term's signals of the teacher) -> what the teacher's model has for it, for settings
                 in `parts.PARTS`; None where there is no such model.
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from knowledge_distillation import students
-from knowledge_distillation.capture.adapters import split_batch
+from knowledge_distillation.capture.adapters import adapter_pair, split_batch
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.evaluation.cost import resized
@@ -80,7 +80,8 @@ def chosen_student(spec: Mapping[str, Any], teacher: Any, data: Data) -> dict[st
         torch.manual_seed(0)
         if "search_layers" in spec:
             search = dict(chosen.pop("search_layers"))
-            kept = list(students.search_layers(model, val_loader=data.train, **search).kept)
+            called = adapter_pair(data.adapter)[0]
+            kept = list(students.search_layers(model, val_loader=data.train, adapter=called, **search).kept)
             stack = {"stack": search["stack"]} if "stack" in search else {}
             chosen["keep_layers"] = {"count": len(kept), "rule": kept, **stack}
         if "to_target" in spec:

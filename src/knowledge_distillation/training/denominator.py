@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -57,3 +57,11 @@ class Denominator:
     def clear(self) -> None:
         """Begin a new step."""
         self._counts.clear()
+
+    def state(self) -> dict[int, int]:
+        """The numbers of the batches that wait for the step, for a checkpoint that holds their gradients."""
+        return {batch_idx: int(count) for batch_idx, count in self._counts.items()}
+
+    def restore(self, state: Mapping[int, int], device: torch.device) -> None:
+        """Go on within a step, from what `state` gave."""
+        self._counts = {batch_idx: torch.tensor(count, device=device) for batch_idx, count in state.items()}

@@ -92,7 +92,7 @@ def make_ready(
     if teacher is not None and objective.needs_teacher:
         teacher.prepare(device)
         taught = teacher.from_student(said) if isinstance(teacher, ReadsStudent) else teacher.signals(batch, asked)
-    objective.prepare(said, taught, sizes, partial(_part, models["teacher"], content))
+    objective.prepare(said, taught, {**sizes, **said.extras}, partial(_part, models["teacher"], content))
     objective.to(device)
 
 

@@ -201,7 +201,6 @@ class StepModule(LightningModule, ABC):
         trainer: Any = self.trainer
         self._accumulates = trainer.accumulate_grad_batches > 1 and trainer.world_size == 1
         self._weighs = trainer.accumulate_grad_batches > 1 or trainer.world_size > 1
-        self._denominator.clear()
         self._is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._looks = self._guard.looks(self.device)
         every: int = trainer.log_every_n_steps
@@ -211,12 +210,14 @@ class StepModule(LightningModule, ABC):
         self._begin()
         self._guard.begin(self)
         self._never_finite = frozenset(not_finite(self.state_dict()))
+        self._denominator.clear()
         standing, self._standing = self._standing, None
         if standing is None:
             return
         if standing.place == WITHIN:
             continuing.continue_within(self.trainer, self, standing)
             self._log.restore(standing.part["log"], self.device)
+            self._denominator.restore(standing.part.get("items", {}), self.device)
             self._edge_random_state = None
         else:
             self._standing = standing
@@ -257,6 +258,7 @@ class StepModule(LightningModule, ABC):
         check_finite(checkpoint, self._never_finite)
         part = continuing.describe(self.trainer, self, checkpoint, validating_since=self._validating_since)
         part["log"], part["at_a_time"] = self._log.state(), self._back_off.at_a_time
+        part["items"] = self._denominator.state()
         rows = [logger.rows() for logger in self.trainer.loggers if isinstance(logger, MetricsFile)]
         checkpoint[continuing.KEY] = {"processes": continuing.gathered(self.trainer, part), "rows": sum(rows)}
 

@@ -13,7 +13,7 @@ from knowledge_distillation.domains.language import jsonl, write_answers
 from knowledge_distillation.errors import CacheError, ConfigError
 from tests.domains.language import tiny
 
-PROMPTS = ["the cat", "a", "x+y=", "so", "why?"]
+PROMPTS = ["the cat", "a", "x+\u2028y=", "so", "why?"]  # one with a sign at which Python, not JSON, ends a line
 
 
 def write(file: Path, prompts: list[str] = PROMPTS, **settings: Any) -> int:
@@ -69,7 +69,7 @@ def test_the_student_learns_what_was_written(tmp_path: Path) -> None:
     tokenizer = tiny.saved(tmp_path / "letters", tokenizer=tiny.letters())
     write(tmp_path / "a.jsonl")
     data = jsonl(path=str(tmp_path / "a.jsonl"), tokenizer=tokenizer, validation=0.2, batch_size=5)
-    written = {line["completion"] for line in map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())}
+    written = {line["completion"] for line in map(json.loads, (tmp_path / "a.jsonl").read_text().split("\n")[:-1])}
     batch = next(iter(data.train))
     for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
         assert tiny.letters().decode(ids[labels != -100]).removesuffix("<end>") in written

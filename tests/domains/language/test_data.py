@@ -75,7 +75,7 @@ def test_validation_files_are_never_trained_on(letters: str, texts: Path) -> Non
     assert found["val"].startswith("a dog")
     assert found["test"].startswith("the mat")
     assert "dog" not in written(tiny.letters(), next(iter(data.train)), 0)
-    assert data.facts == {"vocabulary": 98, "length": 500}
+    assert data.facts.items() >= {"vocabulary": 98, "length": 500}.items()
 
 
 def test_a_share_is_held_out_of_one_file_too(letters: str, texts: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from knowledge_distillation.cli import main
+from knowledge_distillation.domains.language import causal_lm
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.recipes.preparing import begun
-from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe
+from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe, read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
 from knowledge_distillation.recipes.running import cache_recipe, run_recipe
+from knowledge_distillation.students import keep_layers
 from knowledge_distillation.teachers import CachedTeacher
+from tests.domains.language import tiny
 from tests.training.toys import QUIET
 
 
@@ -83,8 +88,6 @@ def test_a_cached_teacher_gives_the_live_ones_loss_on_padded_records(
 
 
 def _same_losses(recipe: Recipe, folder: Path, error: float, signals: Any) -> None:
-    from dataclasses import replace
-
     live = run_recipe(recipe, directory=folder / "live")
     cache = {"directory": str(folder / "cache"), "signals": signals}
     kept = run_recipe(replace(recipe, cache=cache), directory=folder / "cached")
@@ -112,6 +115,45 @@ def test_small_encodings_teach(encoding: Any, objective: Any, teacher: str, text
     assert manifest["signals"]["logits"]["per_token"]
     run = run_recipe(recipe, directory=tmp_path / "run")
     assert math.isfinite(run.scores["val"])
+
+
+def test_layers_are_searched_on_the_tokens_that_count(teacher: str, records: Path, tmp_path: Path) -> None:
+    """Otherwise the cut is chosen by how well it repeats prompts and padding."""
+    data = {"name": "jsonl", "path": str(records), "length": 32, "validation": 0.2, "batch_size": 8}
+    student = {"name": "from_teacher", "search_layers": {"count": 2}}
+    run = run_recipe(recipe_of(teacher, data, student=student), directory=tmp_path / "run")
+    whole = causal_lm(teacher)
+    (batch,) = begun(recipe_of(teacher, data), {})[0].train
+    counted = (batch["labels"][:, 1:] != -100).flatten()
+
+    def distance(kept: tuple[int, ...]) -> float:
+        cut = keep_layers(whole, 2, kept).eval()
+        asked = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        with torch.no_grad():
+            ours, theirs = (m(**asked).logits[:, :-1, :98].log_softmax(-1).flatten(0, 1)[counted] for m in (cut, whole))
+        return float((theirs.exp() * (theirs - ours)).sum(-1).mean())
+
+    best = min(combinations(range(4), 2), key=distance)
+    resolved = read_recipe(tmp_path / "run" / "recipe.yaml").student
+    assert tuple(resolved["keep_layers"]["rule"]) == best
+    assert run.student.config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize("objective", ["uld", "gold"])
+def test_a_teacher_with_another_tokenizer_teaches_by_a_recipe(
+    objective: str, teacher: str, records: Path, tmp_path: Path
+) -> None:
+    """Otherwise only who writes Python can learn from another family of models."""
+    tokenizer = tiny.pieces(["1+1=2 2+2=4 10+10=20"] * 3)
+    foreign = tiny.saved(tmp_path / "foreign", tiny.llama(len(tokenizer) + 4), tokenizer)
+    data = {"name": "jsonl", "path": str(records), "length": 32, "validation": 0.2, "teacher_tokenizer": foreign}
+    student = {"name": "causal_lm", "path": teacher}
+    recipe = recipe_of(teacher, data, student=student, objective=objective)
+    run = run_recipe(replace(recipe, teacher={"name": "causal_lm", "path": foreign}), directory=tmp_path / "run")
+    assert math.isfinite(run.scores["validation"])
+    assert {name for name, value in run.module.latest.items() if value != 0} >= {
+        "hybrid_uld" if objective == "gold" else "uld"
+    }
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft reads it
@@ -165,3 +207,42 @@ def test_rows_longer_than_the_models_positions_are_refused_before_training(
     recipe = recipe_of(teacher, {**running_text(texts), "length": 500}, student={"name": "causal_lm", "path": teacher})
     with pytest.raises(ConfigError, match=r"at most 128 tokens.*have 500"):
         run_recipe(recipe, directory=tmp_path / "run")
+
+
+def test_more_likeliest_tokens_than_there_are_is_all_of_them(teacher: str, texts: Path, tmp_path: Path) -> None:
+    """Otherwise a k that suits a large vocabulary is an index error in a small one."""
+    plan = {
+        "objective": {"top_k_kl": {"loss": "top_k_kl", "k": 5000}},
+        "cache": {"directory": str(tmp_path / "cache"), "signals": {"logits": {"name": "top_k", "k": 5000}}},
+    }
+    run = run_recipe(recipe_of(teacher, running_text(texts), **plan), directory=tmp_path / "run")
+    assert math.isfinite(run.scores["val"])
+
+
+def test_a_teacher_in_half_precision_teaches_as_in_full(teacher: str, texts: Path, tmp_path: Path) -> None:
+    """Otherwise a large teacher that fits only in bfloat16 gives another loss, or an error about dtypes."""
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        student = {"name": "causal_lm", "path": teacher}
+        recipe = recipe_of(teacher, running_text(texts), student=student)
+        recipe = replace(recipe, teacher={"name": "causal_lm", "path": teacher, "dtype": dtype})
+        run = run_recipe(recipe, directory=tmp_path / dtype)
+        found.append(run.scores["val"])
+    assert found[0] == pytest.approx(found[1], rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["language_text", "smollm_sotu"])
+def test_shipped_recipes_run_on_other_models_and_texts(name: str, teacher: str, tmp_path: Path) -> None:
+    """Otherwise the recipe that a user begins with is refused, or splits the years in another way than it says."""
+    texts = tmp_path / "sotu"
+    texts.mkdir()
+    for year in (1900, 1946, 1955, 1996, 1997, 1999, 2000, 2021):
+        (texts / f"{year}_somebody_n.txt").write_text(f"The union of {year} is strong. " * 20)
+    cut = {"count": 2, "rule": "every_k"}
+    settings = {"teacher.path": teacher, "data.tokenizer": teacher, "data.path": texts, "student.keep_layers": cut}
+    settings |= {"training.trainer": {**QUIET, "limit_train_batches": 2}, "data.length": 64}
+    settings |= {"cache.directory": tmp_path / "cache"} if name == "smollm_sotu" else {}
+    given = [f"{path}={json.dumps(value, default=str)}" for path, value in settings.items()]
+    run = run_recipe(read_recipe(name, given), directory=tmp_path / "run")
+    assert set(run.scores) == ({"val", "test"} if name == "smollm_sotu" else {"validation"})
+    assert all(map(math.isfinite, run.scores.values()))

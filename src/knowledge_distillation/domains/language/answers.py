@@ -60,7 +60,7 @@ def write_answers(
     empty = [at for at, prompt in enumerate(ids) if not prompt]
     if empty:
         raise ConfigError(f"Prompt {empty[0]} has no token: the teacher has nothing to answer to. Leave it out.")
-    with place.open("a", encoding="utf-8") as out, torch.random.fork_rng():
+    with place.open("a", encoding="utf-8", newline="\n") as out, torch.random.fork_rng():
         for first in range(done - done % batch_size, len(prompts), batch_size):  # a batch that was broken off, anew
             last = min(first + batch_size, len(prompts))
             torch.manual_seed(seed + first)
@@ -81,9 +81,10 @@ def _whole_lines(place: Path, prompts: Sequence[str]) -> int:
     content = place.read_bytes()
     kept = content[: content.rfind(b"\n") + 1]
     if kept != content:
-        place.write_bytes(kept)
+        with place.open("r+b") as file:
+            file.truncate(len(kept))
     try:
-        there = [json.loads(line)["prompt"] for line in kept.decode("utf-8").splitlines()]
+        there = [json.loads(line)["prompt"] for line in kept.decode("utf-8").split("\n")[:-1]]
     except (ValueError, KeyError, TypeError) as error:
         raise CacheError(f"{place} holds lines that are no answers ({error}). Choose another file.") from None
     if there != list(prompts[: len(there)]):

@@ -21,7 +21,13 @@ from knowledge_distillation.domains.language.reading import (
     texts_by_part,
 )
 from knowledge_distillation.domains.language.rows import Rows, encoded, padded
-from knowledge_distillation.domains.language.tokenizers import beginning_of, end_of_text, ids_of, load_tokenizer
+from knowledge_distillation.domains.language.tokenizers import (
+    beginning_of,
+    end_of_text,
+    ids_of,
+    load_tokenizer,
+    mark_of,
+)
 from knowledge_distillation.domains.language.vocabulary import Vocabulary, resolve
 from knowledge_distillation.errors import ConfigError
 
@@ -77,7 +83,7 @@ def text_files(
         ids = (ids_of(own, text) for text in texts)
         return Blocks([begin + found + end for found in ids if found], length, apart=documents == "apart")
 
-    if isinstance(validation, float):
+    if isinstance(validation, (int, float)):
         whole = packed(texts_by_part(Path(path), train, {})["train"])
         kept, held = held_out(len(whole), validation, seed)
         parts: dict[str, Dataset[Any]] = {"train": Subset(whole, kept), "validation": Subset(whole, held)}
@@ -171,7 +177,12 @@ def _data(
     return Data(
         train=loaders.pop("train"),
         validation=loaders,
-        facts={"vocabulary": vocabulary.tokens, "length": length},
+        facts={
+            "vocabulary": vocabulary.tokens,
+            "length": length,
+            "tokenizer_mark": mark_of(vocabulary.student),
+            "teacher_tokenizer_mark": mark_of(vocabulary.teacher),
+        },
         adapter=adapters,
         pipeline=pipeline or PerplexityPipeline(adapters),
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from knowledge_distillation.domains.language.tokenizers import load_tokenizer, mark_of
 from knowledge_distillation.errors import ConfigError, MissingExtraError
+
+logger = logging.getLogger(__name__)
 
 
 def causal_lm(
@@ -19,10 +23,13 @@ def causal_lm(
     lora: Mapping[str, Any] | None = None,
     vocabulary: int = 0,
     length: int = 0,
+    tokenizer_mark: int = 0,
+    teacher_tokenizer_mark: int = 0,
 ) -> nn.Module:
     """A causal language model with its weights, as Transformers' AutoModelForCausalLM loads it.
 
-    No code of a repository is run, and weights are read from safetensors or GGUF only.
+    No code of a repository is run, and weights are read from safetensors or GGUF only. A warning says where the
+    tokenizer that lies beside the model is none of the data's: ids would mean other words to it.
 
     Args:
         path: a local folder, or an id of the Hugging Face hub.
@@ -31,6 +38,7 @@ def causal_lm(
         lora: settings of peft's LoraConfig, such as {"r": 8}: only the added matrices are trained. None trains all.
         vocabulary: tokens of the data's tokenizer; the model must have a row for each. 0 looks at nothing.
         length: tokens of the data's rows; the model must have as many positions. 0 looks at nothing.
+        tokenizer_mark, teacher_tokenizer_mark: `mark_of` the data's tokenizers. 0 looks at nothing.
 
     Raises:
         ConfigError: if there is no such model, or the data does not fit it.
@@ -55,6 +63,8 @@ def causal_lm(
             "local folder with config.json and safetensors, an id of the Hugging Face hub, or a gguf_file."
         ) from error
     _check_fits(model, path, vocabulary, length)
+    if tokenizer_mark and gguf_file is None:
+        _check_tokenizer(path, (tokenizer_mark, teacher_tokenizer_mark))
     return model if lora is None else _with_lora(model, lora)
 
 
@@ -70,6 +80,19 @@ def _check_fits(model: Any, path: str, vocabulary: int, length: int) -> None:
         raise ConfigError(
             f"The data's rows must have at most {longest} tokens, the positions of {path!r}, and have {length}: what "
             "it says beyond them means nothing. Set data.length."
+        )
+
+
+def _check_tokenizer(path: str, marks: Sequence[int]) -> None:
+    try:
+        own = load_tokenizer(path)
+    except ConfigError:  # there is none beside the model
+        return
+    if mark_of(own) not in marks:
+        logger.warning(
+            "The tokenizer that lies beside the model %r is none of the data's: the same ids mean other words to it, "
+            "and nothing would show it. Name it as data.tokenizer; if it is the teacher's, as data.teacher_tokenizer.",
+            path,
         )
 
 

@@ -69,7 +69,8 @@ def read_records(file: Path) -> list[dict[str, Any]]:
         ConfigError: with the number of the line that is no JSON object of a known form.
     """
     records = []
-    for number, line in enumerate(read_text(file).splitlines(), 1):
+    # not splitlines, which also splits at signs that JSON allows within a text
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         try:

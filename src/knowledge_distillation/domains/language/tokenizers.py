@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from typing import Any
 
 from knowledge_distillation.errors import ConfigError, MissingExtraError
@@ -37,6 +39,11 @@ def load_tokenizer(place: str, gguf_file: str | None = None) -> Any:
 def tokens_of(tokenizer: Any) -> int:
     """How many columns of logits a tokenizer gives a meaning: one more than its largest id."""
     return int(max(tokenizer.get_vocab().values())) + 1
+
+
+def mark_of(tokenizer: Any) -> int:
+    """A number that is equal for tokenizers of one vocabulary, and never 0."""
+    return zlib.crc32(json.dumps(sorted(tokenizer.get_vocab().items())).encode()) or 1
 
 
 def beginning_of(tokenizer: Any) -> list[int]:

@@ -46,6 +46,9 @@ class Vocabulary:
         pairs = sorted((own[token], theirs[token]) for token in own.keys() & theirs.keys())
         self.tokens, self.teacher_tokens = tokens_of(student), tokens_of(teacher)
         self.student_ids, self.teacher_ids = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(dim=1)
+        self._theirs = torch.full((self.tokens,), -1)
+        """For each of the student's tokens the teacher's id, -1 where it has none."""
+        self._theirs[self.student_ids] = self.teacher_ids
         self.only_student, self.only_teacher = len(own) - len(pairs), len(theirs) - len(pairs)
 
     @property
@@ -70,11 +73,17 @@ class Vocabulary:
         return self.student_signals, self.teacher_signals
 
     def student_signals(self, model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
-        """`causal_student`, with logits [samples, tokens, vocabulary] over the student's tokens."""
+        """`causal_student`, with logits [samples, tokens, vocabulary] over the student's tokens.
+
+        Where tokenizers are foreign, the extras hold "student_ids" and "teacher_ids", which "hybrid_uld" asks for.
+        """
         said = causal_student(model, batch, temperature)
         logits = _cut(said.logits, self.tokens, "student")
-        if self.kind != "foreign" and self.only_student:
-            logits = logits.masked_fill(self._table(logits.device) < 0, -torch.inf)
+        if self.kind == "foreign":
+            matched = {"student_ids": self.student_ids, "teacher_ids": self.teacher_ids}
+            return replace(said, logits=logits, extras={**said.extras, **matched})
+        if self.kind != "identical" and len(self.student_ids) < self.tokens:
+            logits = logits.masked_fill(self._theirs.to(logits.device) < 0, -torch.inf)
         return replace(said, logits=logits)
 
     def teacher_signals(self, model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
@@ -90,17 +99,17 @@ class Vocabulary:
             batch = self._translated(batch)
         said = causal_teacher(model, batch, temperature)
         logits = _cut(said.logits, self.teacher_tokens, "teacher")
-        table = self._table(logits.device)
+        table = self._theirs.to(logits.device)
         return replace(said, logits=logits.index_select(-1, table.clamp(min=0)).masked_fill(table < 0, -torch.inf))
 
     def _translated(self, batch: Any) -> Any:
         """The batch in the teacher's ids."""
         if not isinstance(batch, Mapping) or not isinstance(batch.get("input_ids"), Tensor):
             return batch  # the adapter says what is wrong
-        ids = batch["input_ids"]
-        table = self._table(ids.device)
-        there = ids < len(table) if batch.get("attention_mask") is None else batch["attention_mask"] != 0
-        found = table[ids.clamp(max=len(table) - 1)].where(there, 0)
+        ids, mask = batch["input_ids"], batch.get("attention_mask")
+        found = self._theirs.to(ids.device)[ids]
+        if mask is not None:
+            found = found.where(mask != 0, 0)
         if bool((found < 0).any()):
             unknown = int(ids[found < 0][0])
             raise ModelContractError(
@@ -109,12 +118,6 @@ class Vocabulary:
                 "that knows it."
             )
         return {**batch, "input_ids": found}
-
-    def _table(self, device: torch.device) -> Tensor:
-        """For each of the student's tokens the teacher's id, -1 where it has none."""
-        table = torch.full((self.tokens,), -1)
-        table[self.student_ids] = self.teacher_ids
-        return table.to(device)
 
 
 def resolve(student: Any, teacher: Any, *, texts: Sequence[str] = ()) -> Vocabulary:

@@ -15,7 +15,8 @@ def gold(**ids: Any) -> Terms:
 
     Args:
         ids: "student_ids" and "teacher_ids" of the tokens that both vocabularies know, in one order. Only the two
-            tokenizers can say which these are: without them training stops before the first step.
+            tokenizers can say which these are: without them they are the adapter's extras, as of the language domain's
+            data, or training stops before the first step.
     """
     return {"hybrid_uld": Term(named_loss("hybrid_uld", ids))}
 
