@@ -66,8 +66,10 @@ from knowledge_distillation.losses.sequences.ctc_kd import CTCKD, ctc_kd
 from knowledge_distillation.losses.sequences.distillm2 import DistiLLM2, distillm2
 from knowledge_distillation.losses.sequences.dpkd import DPKD, dpkd, token_log_probs
 from knowledge_distillation.losses.sequences.forward_kl import ForwardKL, forward_kl
+from knowledge_distillation.losses.sequences.fused_divergence import FusedDivergence, fused_divergence
 from knowledge_distillation.losses.sequences.generalized_jsd import GeneralizedJSD, generalized_jsd
 from knowledge_distillation.losses.sequences.hybrid_uld import HybridULD, hybrid_uld
+from knowledge_distillation.losses.sequences.projected import Projected
 from knowledge_distillation.losses.sequences.ranking import (
     HingeRanking,
     LogisticRanking,
@@ -148,6 +150,7 @@ __all__ = [
     "CrossEntropy",
     "DistiLLM2",
     "ForwardKL",
+    "FusedDivergence",
     "GaussianKL",
     "GeneralizedJSD",
     "HiddenMSE",
@@ -167,6 +170,7 @@ __all__ = [
     "PKDFeatures",
     "Patient",
     "PixelKD",
+    "Projected",
     "QueueKL",
     "RKDAngle",
     "RKDDistance",
@@ -219,6 +223,7 @@ __all__ = [
     "forward_kl",
     "fsp",
     "ft",
+    "fused_divergence",
     "gaussian_kl",
     "generalized_jsd",
     "hidden_mse",

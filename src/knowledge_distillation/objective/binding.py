@@ -137,7 +137,8 @@ class BoundTerm:
             keywords["token_mask" if "token_mask" in self.takes else "mask"] = student.mask
         if "teacher_mask" in self.takes and teacher is not None and teacher.mask is not None:
             keywords["teacher_mask"] = teacher.mask
-        return keywords | {name: student.extras[name] for name in self.takes if name in student.extras}
+        given = {"labels": student.labels, **student.extras}
+        return keywords | {name: given[name] for name in self.takes if given.get(name) is not None}
 
     def _one_number(self, said: Any, taught: Any, keywords: Mapping[str, Any]) -> Tensor:
         try:
