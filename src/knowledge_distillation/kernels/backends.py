@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from knowledge_distillation.kernels.forward_rows import fits_forward_rows, forward_rows
 from knowledge_distillation.kernels.rows import rows
 from knowledge_distillation.kernels.softening import FLOAT64_FROM_TEMPERATURE
 from knowledge_distillation.kernels.task import Task
@@ -19,7 +20,7 @@ RowsOf = Callable[..., Tensor]
 """As `rows.rows`."""
 
 # Scores in one block: its few copies stay in a processor's cache between the steps of the computation.
-BLOCK = 2**19
+BLOCK = 2**18
 
 
 def backend_named(name: Backend, task: Task, device: torch.device) -> RowsOf:
@@ -50,17 +51,26 @@ def chunked(
 ) -> Tensor:
     """`rows.rows` in blocks on a processor, at once elsewhere."""
     count, classes = scores.shape
-    size = max(1, BLOCK // classes) if scores.device.type == "cpu" else count
-    values = []
+    on_processor = scores.device.type == "cpu"
+    size = max(1, BLOCK // classes) if on_processor else max(1, count)
+    values = torch.empty_like(soft)
+    room = None
+    if on_processor and fits_forward_rows(task, known, labels, out):
+        room = torch.empty((3, min(size, count), classes), dtype=soft.dtype)
     for start in range(0, count, size):
         part = slice(start, start + size)
-        given = [None if tensor is None else tensor[part] for tensor in (known, labels, soft, hard, out)]
-        values.append(rows(task, scores[part], teacher[part], *given))  # type: ignore[arg-type]
-    return torch.cat(values)
+        ours, theirs = scores[part], teacher[part]
+        beside = [None if tensor is None else tensor[part] for tensor in (labels, soft, hard, out)]
+        if room is None:
+            named = None if known is None else known[part]
+            values[part] = rows(task, ours, theirs, named, *beside)  # type: ignore[arg-type]
+        else:
+            values[part] = forward_rows(task, ours, theirs, *beside, room[:, : len(ours)])  # type: ignore[arg-type]
+    return values
 
 
 @cache
 def compiled() -> RowsOf:
     """`rows.rows` as one compiled function for the whole process."""
-    function: Any = torch.compile(rows, dynamic=None)
-    return function  # type: ignore[no-any-return]
+    function: RowsOf = torch.compile(rows)
+    return function

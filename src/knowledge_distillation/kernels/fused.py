@@ -85,7 +85,8 @@ def fused(
     plan = Plan(task, total, chunk or usual_chunk(student.classes, device), backend, *dtypes)
     if not torch.is_grad_enabled():
         student = student.detached()
-    result: Tensor = Fused.apply(plan, *student, *teacher.detached(), known, labels, soft, hard, counted)
+    given = Given(*student, *teacher.detached(), known, labels, soft, hard, counted)
+    result: Tensor = Fused.apply(plan, *given)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -109,7 +110,7 @@ class Fused(torch.autograd.Function):
         return values.sum() if plan.total else values
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor | None, ...]:
         # Taken away, so that they may be changed in place: a graph that is walked again has them made anew.
         gradients, ctx.ready = ctx.ready, None
@@ -127,7 +128,7 @@ def walk(plan: Plan, given: Given, wanted: tuple[bool, bool, bool]) -> tuple[Ten
     device = given.student.device
     rows_of = backend_named(plan.backend, plan.task, device)
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        student = scores_of(Side(*given[:3]), plan.student_dtype, wanted)
+        student = scores_of(Side(*given[:3]), plan.student_dtype, wanted, every=given.counted is None)
         teacher = scores_of(Side(*given[3:6]), plan.teacher_dtype)
         values = torch.zeros_like(given.soft)
         for rows in parts(len(given.student), given.counted, plan.chunk):

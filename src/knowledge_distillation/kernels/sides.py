@@ -37,9 +37,10 @@ NOTHING = (False, False, False)
 class Logits:
     """A side's logits by rows, and room for their gradient."""
 
-    def __init__(self, states: Tensor, wanted: bool) -> None:
+    def __init__(self, states: Tensor, wanted: bool, every: bool) -> None:
         self.states = states
-        self.gradient = torch.zeros_like(states) if wanted else None
+        room = torch.empty_like if every else torch.zeros_like
+        self.gradient = room(states) if wanted else None
 
     def scores(self, rows: Rows) -> Tensor:
         """Shape [rows, classes]; for a slice a view, not to be written to."""
@@ -99,8 +100,17 @@ class Projection:
         return [self.of_states, self.of_weight, self.of_bias]
 
 
-def scores_of(side: Side, dtype: torch.dtype, wanted: tuple[bool, bool, bool] = NOTHING) -> Logits | Projection:
-    """What gives the side's scores by rows, and gathers the gradients of those of its tensors that are `wanted`."""
+def scores_of(
+    side: Side, dtype: torch.dtype, wanted: tuple[bool, bool, bool] = NOTHING, *, every: bool = False
+) -> Logits | Projection:
+    """What gives the side's scores by rows, and gathers the gradients of those of its tensors that are wanted.
+
+    Args:
+        side: logits, or hidden states and a head.
+        dtype: of the operands of the head's products.
+        wanted: for each of the side's tensors, whether its gradient is.
+        every: whether all rows will be asked for; the gradient of the others is 0.
+    """
     if side.weight is None:
-        return Logits(side.states, wanted[0])
+        return Logits(side.states, wanted[0], every)
     return Projection(side, side.weight, dtype, wanted)
