@@ -37,7 +37,7 @@ def forward_rows(
     """
     student_mass, teacher_mass, difference = room
     ours, theirs = (ready(given, buffer, task.temperature) for given, buffer in ((scores, room[0]), (teacher, room[1])))
-    impossible = scores <= LOWEST_LOGIT if ours is student_mass else None
+    impossible = None if ours is scores else scores <= LOWEST_LOGIT
     torch.sub(theirs, ours, out=difference)
     if labels is not None:
         chosen = ours.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
