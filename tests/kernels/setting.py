@@ -202,3 +202,12 @@ def assert_same(
         if other.numel():
             off = (one.double() - other.double()).abs().max()
             assert off <= share * other.double().abs().max().clamp(min=1e-3), f"off by {off:.3g}"
+
+
+def hold_in_float32(setting: Setting) -> None:
+    """The fused loss in float32 is the plain one in float64, under an incoming gradient of its own."""
+    single = replace(setting, dtype=torch.float32)
+    given, exact = material(single), material(replace(setting, dtype=torch.float64))
+    fused, plain = by_fused(single, given), by_plain(setting, exact)
+    incoming = torch.randn(plain.shape, generator=torch.Generator().manual_seed(setting.seed))
+    assert_same(outcome(fused, given.leaves, incoming), outcome(plain, exact.leaves, incoming.double()), share=2e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import Literal
@@ -10,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from knowledge_distillation.errors import ConfigError, MissingExtraError
 from knowledge_distillation.kernels.forward_rows import fits_forward_rows, forward_rows
 from knowledge_distillation.kernels.rows import rows
-from knowledge_distillation.kernels.softening import FLOAT64_FROM_TEMPERATURE
 from knowledge_distillation.kernels.task import Task
 
 Backend = Literal["auto", "chunked", "compiled", "triton"]
@@ -23,20 +24,40 @@ RowsOf = Callable[..., Tensor]
 BLOCK = 2**18
 
 
-def backend_named(name: Backend, task: Task, device: torch.device) -> RowsOf:
-    """The function that computes rows. "auto" takes Triton on CUDA where it can, else "chunked"."""
+def backend_named(name: Backend, precision: torch.dtype, device: torch.device) -> RowsOf:
+    """The function that computes rows; "auto" takes Triton on CUDA where it is precise enough, else "chunked".
+
+    Args:
+        name: see `Backend`.
+        precision: that the values are wanted in, float32 or float64.
+        device: of the tensors.
+
+    Raises:
+        MissingExtraError: if Triton is asked for and not installed.
+        ConfigError: if it is asked for what it cannot do.
+    """
     if name == "compiled":
         return compiled()
-    if name == "triton" or (name == "auto" and device.type == "cuda" and fits_triton(task)):
-        from knowledge_distillation.kernels.triton_rows import triton_rows
+    if name == "chunked" or (name == "auto" and (device.type != "cuda" or not fits_triton(precision, device))):
+        return chunked
+    if importlib.util.find_spec("triton") is None:
+        raise MissingExtraError(
+            "backend 'triton' needs Triton, which PyTorch for CUDA brings along on Linux. Use backend 'auto'."
+        )
+    if not fits_triton(precision, device):
+        raise ConfigError(
+            f"backend 'triton' computes float32 on CUDA, got tensors on {device} and a loss that is taken in "
+            f"{precision}, as float64 inputs and temperatures above 8 are. Use backend 'auto'."
+        )
+    from knowledge_distillation.kernels.triton_rows import triton_rows
 
-        return triton_rows
-    return chunked
+    return triton_rows
 
 
-def fits_triton(task: Task) -> bool:
-    """Whether Triton is installed and its float32 is precise enough."""
-    return importlib.util.find_spec("triton") is not None and task.temperature <= FLOAT64_FROM_TEMPERATURE
+def fits_triton(precision: torch.dtype, device: torch.device) -> bool:
+    """Whether Triton's kernels can run there, on a GPU or in its interpreter, and are precise enough."""
+    runs = device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+    return runs and precision == torch.float32 and importlib.util.find_spec("triton") is not None
 
 
 def chunked(

@@ -126,7 +126,7 @@ class Fused(torch.autograd.Function):
 def walk(plan: Plan, given: Given, wanted: tuple[bool, bool, bool]) -> tuple[Tensor, Gradients]:
     """Values of all items [items], and the gradients that are wanted of the student's three tensors."""
     device = given.student.device
-    rows_of = backend_named(plan.backend, plan.task, device)
+    rows_of = backend_named(plan.backend, given.soft.dtype, device)
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         student = scores_of(Side(*given[:3]), plan.student_dtype, wanted, every=given.counted is None)
         teacher = scores_of(Side(*given[3:6]), plan.teacher_dtype)
