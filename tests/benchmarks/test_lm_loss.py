@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.language.arms import ON_PROCESSOR, Shape, make_inputs, step
+from benchmarks.language.peak import peak_on_processor
 from tests.benchmarks.asked import run
 
 SHAPES = [Shape(items=6, classes=40), Shape(items=6, classes=40, student_width=4, teacher_width=5)]
@@ -38,7 +39,7 @@ def test_it_gives_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_peak_of_memory_is_seen() -> None:
     """Otherwise every variant needs nothing."""
-    peak = pytest.importorskip("benchmarks.language.peak").peak_on_processor("eager", Shape(items=64, classes=20_000))
+    peak = peak_on_processor("eager", Shape(items=64, classes=20_000))
     if peak is None:
         pytest.skip("this system does not tell the peak of resident memory")
     assert 3 * 64 * 20_000 * 4 < peak < 12 * 64 * 20_000 * 4

@@ -76,17 +76,18 @@ def chunked(
     size = max(1, BLOCK // classes) if on_processor else max(1, count)
     values = torch.empty_like(soft)
     room = None
-    if on_processor and fits_forward_rows(task, known, labels, out):
+    if on_processor and fits_forward_rows(task, known, labels):
         room = torch.empty((3, min(size, count), classes), dtype=soft.dtype)
     for start in range(0, count, size):
         part = slice(start, start + size)
-        ours, theirs = scores[part], teacher[part]
-        beside = [None if tensor is None else tensor[part] for tensor in (labels, soft, hard, out)]
-        if room is None:
-            named = None if known is None else known[part]
-            values[part] = rows(task, ours, theirs, named, *beside)  # type: ignore[arg-type]
+        ours, theirs, weights = scores[part], teacher[part], (soft[part], hard[part])
+        target = None if out is None else out[part]
+        named = None if known is None else known[part]
+        classed = None if labels is None else labels[part]
+        if room is None or target is None:
+            values[part] = rows(task, ours, theirs, named, classed, *weights, target)
         else:
-            values[part] = forward_rows(task, ours, theirs, *beside, room[:, : len(ours)])  # type: ignore[arg-type]
+            values[part] = forward_rows(task, ours, theirs, classed, *weights, target, room[:, : len(ours)])
     return values
 
 

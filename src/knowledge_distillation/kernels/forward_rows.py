@@ -9,11 +9,11 @@ from knowledge_distillation.kernels.softening import LOWEST_LOGIT
 from knowledge_distillation.kernels.task import Shaping, Task
 
 
-def fits_forward_rows(task: Task, known: Tensor | None, labels: Tensor | None, out: Tensor | None) -> bool:
-    """Whether that is what `rows.rows` would be asked for: with unshaped logits of both sides, and its gradient."""
+def fits_forward_rows(task: Task, known: Tensor | None, labels: Tensor | None) -> bool:
+    """Whether that is what `rows.rows` would be asked for, with unshaped logits on both sides."""
     unshaped = task.student == task.teacher == Shaping()
     shares_softmax = labels is None or task.temperature == 1.0
-    return task.divergence == "forward_kl" and known is None and unshaped and shares_softmax and out is not None
+    return task.divergence == "forward_kl" and known is None and unshaped and shares_softmax
 
 
 def forward_rows(
@@ -42,7 +42,7 @@ def forward_rows(
     if labels is not None:
         chosen = ours.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     normaliser, other_normaliser = softmax(ours, student_mass), softmax(theirs, teacher_mass)
-    values = difference.mul_(teacher_mass).sum(dim=-1).sub_(other_normaliser - normaliser).mul_(soft)
+    values: Tensor = difference.mul_(teacher_mass).sum(dim=-1).sub_(other_normaliser - normaliser).mul_(soft)
     weight = (soft / task.temperature).unsqueeze(-1)
     if labels is None:
         torch.mul(student_mass.sub_(teacher_mass), weight, out=out)

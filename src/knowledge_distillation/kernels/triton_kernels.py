@@ -3,7 +3,7 @@
 Only `triton_rows` calls them; where Triton is not installed, this module can be imported and nothing in it called.
 """
 
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 from __future__ import annotations
 
 from typing import Any

@@ -15,6 +15,7 @@ from knowledge_distillation import projectors
 from knowledge_distillation.capture.adapters import IGNORED
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError, nearest
 from knowledge_distillation.losses import (
+    FusedDivergence,
     HingeRanking,
     LogisticRanking,
     Loss,
@@ -37,6 +38,7 @@ LABELS = "labels"
 SPARSE = {
     "top_k_kl": TopKKL,
     "top_k_tvd": TopKTVD,
+    "fused_divergence": FusedDivergence,
     "hinge_ranking": HingeRanking,
     "logistic_ranking": LogisticRanking,
 }
