@@ -113,6 +113,31 @@ def vision_gpu() -> str:
     )
 
 
+def lm_loss() -> str:
+    """Time and memory of each way to compute the loss of a language model."""
+    found = result("lm_loss")
+    if "skipped" in found:
+        return _skipped(found)
+    rows = [
+        [
+            row["shape"],
+            row["variant"],
+            f"{row['milliseconds']['min']:.0f}",
+            f"{row['time_ratio_to_eager']:.2f}",
+            "-" if row["megabytes"] is None else f"{row['megabytes']}",
+            "-" if row["memory_ratio_to_eager"] is None else f"{row['memory_ratio_to_eager']:.2f}",
+        ]
+        for row in found["rows"]
+    ]
+    head = ["shape", "variant", "fastest, ms", "time to eager", "peak, MB", "memory to eager"]
+    errors = found["gradient_error"]
+    said = (
+        f"Error of the head's gradient in bfloat16, the teacher close to the student: {errors['ours']:.2%}, and "
+        f"{errors['rounded_logits']:.2%} where logits are rounded. {machine(found)}"
+    )
+    return f"{table(head, rows)}\n\n{said}"
+
+
 def _skipped(found: Mapping[str, Any]) -> str:
     return f"*No figures here: {found['skipped']}.*"
 
@@ -121,4 +146,5 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "online-peers": online_peers,
     "early-exit": early_exit,
     "vision-gpu": vision_gpu,
+    "lm-loss": lm_loss,
 }

@@ -335,6 +335,20 @@ def ctc_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
     return total / (student.shape[0] * student.shape[1])
 
 
+FUSED = {
+    "forward_kl": lambda inputs, settings: float(kl(*reversed(both(inputs, settings))).mean()),
+    "reverse_kl": reverse_oracle,
+    "generalized_jsd": jsd_oracle,
+    "skew_forward_kl": skew_forward_oracle,
+    "skew_reverse_kl": skew_reverse_oracle,
+    "tvd": tvd_oracle,
+}
+
+
+def fused_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
+    return settings.get("soft_weight", 1.0) * FUSED[settings["divergence"]](inputs, settings)
+
+
 IDS = {"student_ids": STUDENT_IDS, "teacher_ids": TEACHER_IDS}
 
 CASES = [
@@ -395,6 +409,24 @@ CASES = [
         oracle=skew_reverse_oracle,
         settings={"skew": 0.1, "temperature": 1.0},
         item_axes=2,
+    ),
+    *(
+        Case(
+            name="fused_divergence",
+            inputs=tokens,
+            oracle=fused_oracle,
+            settings={"divergence": divergence, "beta": 0.3, "skew": 0.1, "temperature": temperature, "chunk_size": 3},
+            item_axes=2,
+            label=divergence,
+        )
+        for divergence, temperature in [
+            ("forward_kl", 1.0),
+            ("reverse_kl", 2.0),
+            ("generalized_jsd", 1.0),
+            ("skew_forward_kl", 1.0),
+            ("skew_reverse_kl", 1.0),
+            ("tvd", 1.0),
+        ]
     ),
     Case(name="tvd", inputs=tokens, oracle=tvd_oracle, settings={"temperature": 1.0}, item_axes=2),
     Case(

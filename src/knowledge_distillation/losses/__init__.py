@@ -66,9 +66,11 @@ from knowledge_distillation.losses.sequences.ctc_kd import CTCKD, ctc_kd
 from knowledge_distillation.losses.sequences.distillm2 import DistiLLM2, distillm2
 from knowledge_distillation.losses.sequences.dpkd import DPKD, dpkd, token_log_probs
 from knowledge_distillation.losses.sequences.forward_kl import ForwardKL, forward_kl
+from knowledge_distillation.losses.sequences.fused_divergence import FusedDivergence, fused_divergence
 from knowledge_distillation.losses.sequences.generalized_jsd import GeneralizedJSD, generalized_jsd
 from knowledge_distillation.losses.sequences.hybrid_uld import HybridULD, hybrid_uld
 from knowledge_distillation.losses.sequences.minillm import MiniLLM, minillm
+from knowledge_distillation.losses.sequences.projected import Projected
 from knowledge_distillation.losses.sequences.ranking import (
     HingeRanking,
     LogisticRanking,
@@ -149,6 +151,7 @@ __all__ = [
     "CrossEntropy",
     "DistiLLM2",
     "ForwardKL",
+    "FusedDivergence",
     "GaussianKL",
     "GeneralizedJSD",
     "HiddenMSE",
@@ -169,6 +172,7 @@ __all__ = [
     "PKDFeatures",
     "Patient",
     "PixelKD",
+    "Projected",
     "QueueKL",
     "RKDAngle",
     "RKDDistance",
@@ -221,6 +225,7 @@ __all__ = [
     "forward_kl",
     "fsp",
     "ft",
+    "fused_divergence",
     "gaussian_kl",
     "generalized_jsd",
     "hidden_mse",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from knowledge_distillation.accepted import is_finite_number
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError
+from knowledge_distillation.kernels.softening import FLOAT64_FROM_TEMPERATURE as FLOAT64_FROM_TEMPERATURE
+from knowledge_distillation.kernels.softening import LOWEST_LOGIT as LOWEST_LOGIT
+from knowledge_distillation.kernels.softening import full_precision as full_precision
+from knowledge_distillation.kernels.softening import softened as softened
 
-# Above this temperature the softened distributions differ by less than float32 resolves once multiplied by
-# the squared temperature; the divergence is then taken in float64.
-FLOAT64_FROM_TEMPERATURE = 8.0
-# Stands for -inf after softening: exp() of it is 0 and products with 0 stay finite, in value and gradient.
-LOWEST_LOGIT = -1e30
+
+class Shaped(Protocol):
+    """A tensor, or what stands in its place."""
+
+    @property
+    def shape(self) -> torch.Size: ...
 
 
 def check_positive(name: str, value: float) -> float:
@@ -48,7 +55,7 @@ def check_same_shape(student: Tensor, teacher: Tensor, what: str) -> None:
         )
 
 
-def check_labels(labels: Tensor | None, student_logits: Tensor) -> Tensor:
+def check_labels(labels: Tensor | None, student_logits: Shaped) -> Tensor:
     """Return int64 class labels of shape [*batch] that fit `student_logits` [*batch, classes]."""
     if labels is None:
         raise ConfigError("labels are needed by this loss: class ids of shape [*batch]. None came.")
@@ -83,11 +90,6 @@ def hide_masked(tensor: Tensor, mask: Tensor | None) -> Tensor:
     return torch.where(keep, tensor, torch.zeros_like(tensor))
 
 
-def full_precision(tensor: Tensor) -> Tensor:
-    """Upcast float16 and bfloat16 to float32; leave float32 and float64 alone."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
 def log_probabilities(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     """Log of softmax(logits / temperature) over the last axis, safe at any scale.
 
@@ -102,19 +104,6 @@ def log_probabilities(logits: Tensor, temperature: float | Tensor = 1.0) -> Tens
         shape [*batch, classes], float32 or float64.
     """
     return torch.log_softmax(softened(logits, temperature), dim=-1)
-
-
-def softened(logits: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-    """logits / temperature, ready for a softmax: upcast and clamped as `log_probabilities` says.
-
-    A temperature with gradient gets none from classes at -inf.
-    """
-    scores = full_precision(logits)
-    if isinstance(temperature, Tensor):
-        return scores.clamp(min=LOWEST_LOGIT) / temperature
-    if temperature > FLOAT64_FROM_TEMPERATURE and scores.device.type != "mps":
-        scores = scores.double()
-    return (scores if temperature == 1.0 else scores / temperature).clamp(min=LOWEST_LOGIT)
 
 
 def paired_log_probabilities(

@@ -28,14 +28,9 @@ def reduce(values: Tensor, *, mask: Tensor | None, reduction: Reduction) -> Tens
         ConfigError: if `reduction` is another word.
         ShapeError: if the mask has another shape than the items.
     """
-    if reduction not in get_args(Reduction):
-        raise ConfigError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
+    check_reduction(reduction)
     if mask is not None:
-        if mask.shape != values.shape:
-            raise ShapeError(
-                f"mask must have one entry per item, shape {tuple(values.shape)}, got {tuple(mask.shape)}: "
-                "it would be broadcast and weigh the wrong items. Pass a mask without the class axis."
-            )
+        check_mask(mask, values.shape)
         values = torch.where(mask.bool(), values, torch.zeros_like(values))
     if reduction == "none":
         return values
@@ -44,3 +39,19 @@ def reduce(values: Tensor, *, mask: Tensor | None, reduction: Reduction) -> Tens
     if mask is None:
         return values.mean() if values.numel() else values.sum()
     return values.sum() / mask.bool().sum().clamp(min=1)
+
+
+def check_reduction(reduction: Reduction) -> Reduction:
+    """Return `reduction` if it is one of the three words, else raise ConfigError."""
+    if reduction not in get_args(Reduction):
+        raise ConfigError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}.")
+    return reduction
+
+
+def check_mask(mask: Tensor, items: torch.Size) -> None:
+    """Raise ShapeError unless the mask has one entry per item."""
+    if mask.shape != items:
+        raise ShapeError(
+            f"mask must have one entry per item, shape {tuple(items)}, got {tuple(mask.shape)}: "
+            "it would be broadcast and weigh the wrong items. Pass a mask without the class axis."
+        )

@@ -15,6 +15,7 @@ from knowledge_distillation import projectors
 from knowledge_distillation.capture.adapters import IGNORED
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError, nearest
 from knowledge_distillation.losses import (
+    FusedDivergence,
     HingeRanking,
     LogisticRanking,
     Loss,
@@ -37,6 +38,7 @@ LABELS = "labels"
 SPARSE = {
     "top_k_kl": TopKKL,
     "top_k_tvd": TopKTVD,
+    "fused_divergence": FusedDivergence,
     "hinge_ranking": HingeRanking,
     "logistic_ranking": LogisticRanking,
 }
@@ -137,7 +139,8 @@ class BoundTerm:
             keywords["token_mask" if "token_mask" in self.takes else "mask"] = student.mask
         if "teacher_mask" in self.takes and teacher is not None and teacher.mask is not None:
             keywords["teacher_mask"] = teacher.mask
-        return keywords | {name: student.extras[name] for name in self.takes if name in student.extras}
+        given = {"labels": student.labels, **student.extras}
+        return keywords | {name: given[name] for name in self.takes if given.get(name) is not None}
 
     def _one_number(self, said: Any, taught: Any, keywords: Mapping[str, Any]) -> Tensor:
         try:

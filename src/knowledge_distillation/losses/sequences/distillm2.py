@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from knowledge_distillation.errors import ConfigError, ShapeError
+from knowledge_distillation.kernels.log_ratios import log_ratios_to_mixture
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import check_between, check_positive, paired_log_probabilities
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.sequences.mixture import check_share, log_ratios_to_mixture
+from knowledge_distillation.losses.sequences.mixture import check_share
 
 
 def distillm2(

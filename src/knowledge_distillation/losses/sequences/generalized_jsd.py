@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from knowledge_distillation.kernels.log_ratios import log_ratios_to_mixture
 from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import check_between, check_positive, paired_log_probabilities
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
-from knowledge_distillation.losses.sequences.mixture import log_ratios_to_mixture
 
 
 def generalized_jsd(

@@ -119,7 +119,7 @@ def logistic_ranking(
 
 def on_top_k(student_logits: Tensor, teacher: Tensor | TopK, *, k: int, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Student's and teacher's log-probabilities of the teacher's k classes, shape [*batch, k] each."""
-    sparse = sparse_teacher(student_logits, teacher, k=k, temperature=1.0, mask=mask)
+    sparse = sparse_teacher(student_logits.shape, teacher, k=k, temperature=1.0, mask=mask)
     student = log_probabilities(hide_masked(student_logits, mask)).gather(-1, sparse.indices)
     return student, sparse.log_probs.to(student.dtype).clamp(min=LOWEST_LOGIT)
 

@@ -151,51 +151,74 @@ def prepare(
     """
     check_tail(tail)
     check_positive("temperature", temperature)
-    sparse = sparse_teacher(student_logits, teacher, k=k, temperature=temperature, mask=mask)
-    softened = sparse.temperature == temperature
-    if tail == "bucket" and not softened:
+    sparse = sparse_teacher(student_logits.shape, teacher, k=k, temperature=temperature, mask=mask)
+    student = log_probabilities(hide_masked(student_logits, mask), temperature)
+    known = known_outcomes(sparse, tail=tail, temperature=temperature, classes=student.shape[-1], dtype=student.dtype)
+    there = sparse.log_probs > LOWEST_LOGIT / 10
+    inside = student.gather(-1, sparse.indices).masked_fill(~there, LOWEST_LOGIT)
+    if tail == "renormalise":
+        return torch.log_softmax(inside, dim=-1), known
+    members = torch.zeros_like(student).scatter_add(-1, sparse.indices, there.to(student.dtype)) > 0
+    outside = student.masked_fill(members, LOWEST_LOGIT).logsumexp(dim=-1, keepdim=True)
+    return torch.cat([inside, outside], dim=-1), known
+
+
+def known_outcomes(sparse: TopK, *, tail: Tail, temperature: float, classes: int, dtype: torch.dtype) -> Tensor:
+    """The teacher's log-probabilities of the outcomes that are compared: its k classes, and the tail.
+
+    Args:
+        sparse: the teacher, as `sparse_teacher` gives it.
+        tail: "bucket" and "ignore" give k + 1 outcomes, "renormalise" k.
+        temperature: at which the outcomes are wanted.
+        classes: of the whole vocabulary.
+        dtype: of the result.
+
+    Returns:
+        Shape [*items, outcomes]; LOWEST_LOGIT, or near it, for what cannot occur.
+
+    Raises:
+        ConfigError: if the tail would be needed at a temperature at which it is not known.
+    """
+    made_there = sparse.temperature == temperature
+    if tail == "bucket" and not made_there:
         raise ConfigError(
             f"temperature is {temperature} but the teacher's top k was made at {sparse.temperature}: the mass of its "
             "tail at another temperature is not known. Make the top k at that temperature, or use another tail."
         )
-    there = sparse.log_probs > LOWEST_LOGIT / 10
-    student = log_probabilities(hide_masked(student_logits, mask), temperature)
-    inside = student.gather(-1, sparse.indices).masked_fill(~there, LOWEST_LOGIT)
-    known = sparse.log_probs if softened else sparse.log_probs * (sparse.temperature / temperature)
-    known = known.to(inside.dtype).clamp(min=LOWEST_LOGIT)
+    known = sparse.log_probs if made_there else sparse.log_probs * (sparse.temperature / temperature)
+    known = known.to(dtype).clamp(min=LOWEST_LOGIT)
     if tail == "renormalise":
-        return torch.log_softmax(inside, dim=-1), torch.log_softmax(known, dim=-1)
-    members = torch.zeros_like(student).scatter_add(-1, sparse.indices, there.to(student.dtype)) > 0
-    outside = student.masked_fill(members, LOWEST_LOGIT).logsumexp(dim=-1, keepdim=True)
+        return torch.log_softmax(known, dim=-1)
     if tail == "ignore":
-        rest = torch.full_like(outside, LOWEST_LOGIT)
+        rest = torch.full_like(known[..., :1], LOWEST_LOGIT)
     else:
-        rest = log_tail_of(sparse, known).unsqueeze(-1).masked_fill(members.all(dim=-1, keepdim=True), LOWEST_LOGIT)
-    return torch.cat([inside, outside], dim=-1), torch.log_softmax(torch.cat([known, rest], dim=-1), dim=-1)
+        every = (sparse.log_probs > LOWEST_LOGIT / 10).sum(dim=-1, keepdim=True) >= classes
+        rest = log_tail_of(sparse, known).unsqueeze(-1).masked_fill(every, LOWEST_LOGIT)
+    return torch.log_softmax(torch.cat([known, rest], dim=-1), dim=-1)
 
 
 def sparse_teacher(
-    student_logits: Tensor, teacher: Tensor | TopK, *, k: int, temperature: float, mask: Tensor | None
+    shape: torch.Size, teacher: Tensor | TopK, *, k: int, temperature: float, mask: Tensor | None
 ) -> TopK:
     """The teacher as a `TopK` that fits the student: checked, detached, masked items hidden.
 
     Args:
-        student_logits: shape [*batch, classes]; only the shape is looked at.
+        shape: of the student's logits, [*batch, classes].
         teacher: `TopK` with shape [*batch, k], or dense logits of the student's shape.
         k: classes to keep of a dense teacher.
         temperature: at which a dense teacher is softened.
         mask: shape [*batch], True where the item counts.
     """
     if isinstance(teacher, Tensor):
-        if teacher.shape != student_logits.shape:
+        if teacher.shape != shape:
             raise ShapeError(
-                f"dense teacher logits must have the shape of student_logits: student {tuple(student_logits.shape)}, "
+                f"dense teacher logits must have the shape of student_logits: student {tuple(shape)}, "
                 f"teacher {tuple(teacher.shape)}. Pass a TopK for a sparse teacher, or map the classes."
             )
         return TopK.from_logits(hide_masked(teacher.detach(), mask), k, temperature=temperature)
-    if teacher.indices.shape[:-1] != student_logits.shape[:-1]:
+    if teacher.indices.shape[:-1] != shape[:-1]:
         raise ShapeError(
-            f"the teacher's top k must have the student's items {tuple(student_logits.shape[:-1])}, got "
+            f"the teacher's top k must have the student's items {tuple(shape[:-1])}, got "
             f"{tuple(teacher.indices.shape[:-1])}: its entries would meet the wrong tokens."
         )
     return TopK(

@@ -1,0 +1,1 @@
+"""Losses of language models: ours, those of peers, and how much memory each needs."""

@@ -1,0 +1,1 @@
+"""The fused losses against the plain ones."""
