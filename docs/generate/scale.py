@@ -132,7 +132,7 @@ def two_processes() -> str:
         for name, label in (("by_hand", "a hand-written DDP loop"), ("ours", "`kd.distill`"))
     ]
     return (
-        f"The loop's time over ours: **{found['ratio']:.3f}**. {machine(found)}\n\n"
+        f"The loop's time over ours: **{found['efficiency']:.3f}**. {machine(found)}\n\n"
         f"{table(('training', 'ms a step, median', 'minimum'), rows)}"
     )
 
