@@ -115,6 +115,20 @@ def test_a_reordered_teacher_is_the_same_teacher() -> None:
     assert losses(said, taught) == pytest.approx(expected, rel=1e-5)
 
 
+def test_ids_that_no_token_has_get_no_probability() -> None:
+    """Otherwise reverse KL is infinite at the holes of a vocabulary, where the teacher says nothing."""
+    own, theirs = tiny.letters(gap=3), tiny.letters()
+    vocabulary, batch = resolve(own, theirs), batch_of(own)
+    assert vocabulary.tokens == len(theirs) + 3
+    student, teacher = tiny.llama(vocabulary.tokens, seed=1), tiny.llama(len(theirs), seed=2)
+    said, taught = signals(vocabulary, student, teacher, batch)
+    kept = vocabulary.student_ids
+    alone = over(causal_student(student, batch), kept), causal_teacher(teacher, batch_of(theirs))
+    found, expected = losses(said, taught), losses(alone[0], over(alone[1], vocabulary.teacher_ids))
+    for name in set(DIVERGENCES) - {"cross_entropy"}:  # whose labels are other columns there
+        assert found[name] == pytest.approx(expected[name], rel=1e-5), name
+
+
 def test_foreign_tokenizers_are_told_and_taught_by_their_own_tokens() -> None:
     """Otherwise equal ids are compared, which mean other words to the other model."""
     own, theirs = tiny.letters(), tiny.pieces(["the cat sat on the mat"] * 5)

@@ -28,9 +28,11 @@ CHAT = (
 LETTERS = [chr(code) for code in range(32, 127)] + ["\n"]
 
 
-def letters(order: Sequence[str] = LETTERS, *, first: Sequence[str] = ("<end>", "<unk>"), **special: Any) -> Any:
-    """A tokenizer of one token a letter; `order` decides the ids."""
-    vocabulary = {token: place for place, token in enumerate([*first, *order])}
+def letters(
+    order: Sequence[str] = LETTERS, *, first: Sequence[str] = ("<end>", "<unk>"), gap: int = 0, **special: Any
+) -> Any:
+    """A tokenizer of one token a letter; `order` decides the ids, of which `gap` in the middle are no token's."""
+    vocabulary = {token: place + gap * (place > 50) for place, token in enumerate([*first, *order])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Split(Regex(r"[\s\S]"), "isolated")
     from tokenizers.decoders import Fuse
