@@ -30,22 +30,31 @@ GPU_SHAPES = (
     Shape(items=4096, classes=151_936, student_width=1024, teacher_width=2560),
 )
 
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--items", type=int, default=2048, help="on a processor")
     parser.add_argument("--classes", type=int, default=32_000, help="on a processor")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves them as they are")
+    parser.add_argument(
+        "--clock", choices=tuple(CLOCKS), default="wall", help="processor: where others are at work too"
+    )
     parser.add_argument("--linear-rounds", type=int, default=3, help="through the heads, on a processor")
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    clock = CLOCKS[arguments.clock]
     shapes = dict.fromkeys(GPU_SHAPES, arguments.rounds)
     if arguments.device == "cpu":
         given = Shape(items=arguments.items, classes=arguments.classes)
         linear = Shape(items=arguments.items, classes=arguments.classes, student_width=512, teacher_width=1024)
         shapes = {given: arguments.rounds, linear: arguments.linear_rounds}
-    rows = [row for shape, rounds in shapes.items() for row in measured(shape, arguments.device, rounds)]
+    rows = [row for shape, rounds in shapes.items() for row in measured(shape, arguments.device, rounds, clock)]
     first = next(row for row in rows if row["variant"] == "ours")
     return {
         "time_ratio_to_eager": first["time_ratio_to_eager"],
@@ -53,14 +62,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "rows": rows,
         "gradient_error": gradient_error(arguments.device),
         "device": arguments.device,
+        "threads": torch.get_num_threads(),
+        "clock": arguments.clock,
         "figure": FIGURE,
     }
 
 
-def measured(shape: Shape, device: str, rounds: int) -> list[dict[str, Any]]:
+def measured(shape: Shape, device: str, rounds: int, clock: Callable[[], float]) -> list[dict[str, Any]]:
     """One row for each variant."""
     arms, inputs = arms_on(device), make_inputs(shape, device, torch.float32 if device == "cpu" else torch.bfloat16)
-    calls = {name: partial(seconds, arm, inputs) for name, arm in arms.items()}
+    calls = {name: partial(seconds, arm, inputs, clock) for name, arm in arms.items()}
     interleaved(calls, 1, label=f"{shape.name} warm-up")
     times = interleaved(calls, rounds, label=shape.name)
     peaks = {
@@ -86,14 +97,14 @@ def measured(shape: Shape, device: str, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def seconds(arm: Callable[[Inputs], Tensor], inputs: Inputs) -> float:
+def seconds(arm: Callable[[Inputs], Tensor], inputs: Inputs, clock: Callable[[], float]) -> float:
     if inputs.student.is_cuda:
         torch.cuda.synchronize()
-    started = time.perf_counter()
+    started = clock()
     step(arm, inputs)
     if inputs.student.is_cuda:
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def floor_milliseconds(shape: Shape) -> float:

@@ -21,7 +21,7 @@ RowsOf = Callable[..., Tensor]
 """As `rows.rows`."""
 
 # Scores in one block: its few copies stay in a processor's cache between the steps of the computation.
-BLOCK = 2**18
+BLOCK = 2**19
 
 
 def backend_named(name: Backend, precision: torch.dtype, device: torch.device) -> RowsOf:
