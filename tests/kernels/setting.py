@@ -52,6 +52,7 @@ class Setting:
     chunk_size: int | None = 2
     backend: str = "auto"
     dtype: torch.dtype = torch.float64
+    device: str = "cpu"
 
 
 def settings_drawn() -> st.SearchStrategy[Setting]:
@@ -106,7 +107,7 @@ def material(setting: Setting) -> Material:
     def side(head: Head, width: int, learns: bool) -> Tensor | Projected:
         def drawn(*shape: int) -> Tensor:
             values = torch.randn(shape, generator=generator, dtype=torch.float64)
-            return values.to(setting.dtype).requires_grad_(learns)
+            return values.to(setting.device, setting.dtype).requires_grad_(learns)
 
         if not head.projected:
             return drawn(*setting.items, setting.classes)
@@ -121,14 +122,14 @@ def material(setting: Setting) -> Material:
     mask = torch.rand(setting.items, generator=generator) < 0.6
     if setting.k is not None:
         teacher = TopK.from_logits(logits_of(teacher), setting.k, temperature=setting.temperature)
-        gone = torch.rand(teacher.log_probs.shape, generator=generator) < 0.1
+        gone = (torch.rand(teacher.log_probs.shape, generator=generator) < 0.1).to(setting.device)
         gone[..., 0] = False
         teacher = replace(teacher, log_probs=teacher.log_probs.masked_fill(gone, -torch.inf), log_tail=None)
     return Material(
         student=student,
         teacher=teacher,
-        labels=labels if setting.hard_weight else None,
-        mask=mask if setting.masked else None,
+        labels=labels.to(setting.device) if setting.hard_weight else None,
+        mask=mask.to(setting.device) if setting.masked else None,
     )
 
 
@@ -209,5 +210,5 @@ def hold_in_float32(setting: Setting) -> None:
     single = replace(setting, dtype=torch.float32)
     given, exact = material(single), material(replace(setting, dtype=torch.float64))
     fused, plain = by_fused(single, given), by_plain(setting, exact)
-    incoming = torch.randn(plain.shape, generator=torch.Generator().manual_seed(setting.seed))
+    incoming = torch.randn(plain.shape, generator=torch.Generator().manual_seed(setting.seed)).to(setting.device)
     assert_same(outcome(fused, given.leaves, incoming), outcome(plain, exact.leaves, incoming.double()), share=2e-4)

@@ -84,10 +84,10 @@ def chunked(
         target = None if out is None else out[part]
         named = None if known is None else known[part]
         classed = None if labels is None else labels[part]
-        if room is None or target is None:
-            values[part] = rows(task, ours, theirs, named, classed, *weights, target)
-        else:
-            values[part] = forward_rows(task, ours, theirs, classed, *weights, target, room[:, : len(ours)])
+        found = None
+        if room is not None and target is not None:
+            found = forward_rows(task, ours, theirs, classed, *weights, target, room[:, : len(ours)])
+        values[part] = rows(task, ours, theirs, named, classed, *weights, target) if found is None else found
     return values
 
 

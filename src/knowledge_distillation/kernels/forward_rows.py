@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from knowledge_distillation.kernels.softening import LOWEST_LOGIT
 from knowledge_distillation.kernels.task import Shaping, Task
 
 
@@ -25,8 +24,8 @@ def forward_rows(
     hard: Tensor,
     out: Tensor,
     room: Tensor,
-) -> Tensor:
-    """As `rows.rows`, with one exponential for each score.
+) -> Tensor | None:
+    """As `rows.rows`, with one exponential for each score; None, and nothing written, where a logit is not finite.
 
     KL = sum p_t * (t - s) - (lse_t - lse_s), and lse = max - log(largest probability).
 
@@ -36,13 +35,16 @@ def forward_rows(
             time as the exponentials.
     """
     student_mass, teacher_mass, difference = room
-    ours, theirs = (ready(given, buffer, task.temperature) for given, buffer in ((scores, room[0]), (teacher, room[1])))
-    impossible = None if ours is scores else scores <= LOWEST_LOGIT
+    ours = ready(scores, room[0], task.temperature)
+    theirs = ready(teacher, room[1], task.temperature)
     torch.sub(theirs, ours, out=difference)
     if labels is not None:
         chosen = ours.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     normaliser, other_normaliser = softmax(ours, student_mass), softmax(theirs, teacher_mass)
-    values: Tensor = difference.mul_(teacher_mass).sum(dim=-1).sub_(other_normaliser - normaliser).mul_(soft)
+    values: Tensor = difference.mul_(teacher_mass).sum(dim=-1).sub_(other_normaliser - normaliser)
+    if not values.isfinite().all():
+        return None
+    values = values.mul_(soft)
     weight = (soft / task.temperature).unsqueeze(-1)
     if labels is None:
         torch.mul(student_mass.sub_(teacher_mass), weight, out=out)
@@ -50,16 +52,14 @@ def forward_rows(
         values = values.add_(hard * (normaliser - chosen))
         student_mass.mul_(weight + hard.unsqueeze(-1)).scatter_add_(-1, labels.unsqueeze(-1), -hard.unsqueeze(-1))
         torch.sub(student_mass, teacher_mass.mul_(weight), out=out)
-    if impossible is not None:
-        out.masked_fill_(impossible, 0.0)
     return values
 
 
 def ready(given: Tensor, buffer: Tensor, temperature: float) -> Tensor:
-    """`softening.softened` logits: those given, where there is nothing to change, else in the buffer."""
-    if temperature == 1.0 and given.dtype == buffer.dtype and given.amin() > LOWEST_LOGIT:
+    """Softened logits in full precision: those given, where there is nothing to change, else in the buffer."""
+    if temperature == 1.0 and given.dtype == buffer.dtype:
         return given
-    return buffer.copy_(given).div_(temperature).clamp_(min=LOWEST_LOGIT)
+    return buffer.copy_(given).div_(temperature)
 
 
 def softmax(logits: Tensor, out: Tensor) -> Tensor:
