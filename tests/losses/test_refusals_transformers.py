@@ -55,8 +55,8 @@ SHAPES: Refusals = [
     (lambda: binary_kl(ones(3, 2), ones(3, 2), mask=ones(2)), r"mask must have shape \(3,\), got \(2,\)"),
 ]
 SETTINGS: Refusals = [
-    (lambda: minilm(LAYER, LAYER, heads=0), "heads must be a whole number above 0"),
-    (lambda: minilmv2(LAYER, LAYER, relation_heads=1.5), "relation_heads must be a whole number above 0"),
+    (lambda: minilm(LAYER, LAYER, heads=0), "heads must be a whole number of at least 1"),
+    (lambda: minilmv2(LAYER, LAYER, relation_heads=1.5), "relation_heads must be a whole number of at least 1"),
     (lambda: minilmv2(LAYER, LAYER, relation_heads=1, weights=(1, 2)), "weights must be three finite numbers"),
     (lambda: minilmv2(LAYER, LAYER, relation_heads=1, weights=(1, 2, -1)), "weights must be three finite numbers"),
     (lambda: minilmv2(LAYER, LAYER, relation_heads=1, weights=(1, 2, float("inf"))), "weights must be three finite"),
