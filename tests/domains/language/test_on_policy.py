@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from knowledge_distillation.domains.language import (
     SpeculativeSampler,
     StudentSampler,
     padded,
+)
+from knowledge_distillation.domains.language import (
+    prompts as prompts_data,
 )
 from knowledge_distillation.domains.language.responses import Prompts, as_batch, prompts_of
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError, Terminated
@@ -314,3 +318,41 @@ def test_a_recipe_names_who_writes(teacher: str, records: Path, tmp_path: Path) 
         wrong = {**recipe, "training": {**recipe["training"], "callbacks": [change]}}
         with pytest.raises(ConfigError, match=message):
             run_recipe(check_recipe(wrong, "test"), directory=tmp_path / "wrong")
+
+
+def test_prompts_alone_are_enough(teacher: str, records: Path, tmp_path: Path) -> None:
+    """Otherwise on-policy training needs answers that it never looks at, or answers to answers."""
+    own = tiny.letters()
+    asked = tmp_path / "asked.jsonl"
+    lines = [
+        {"prompt": "1+1="},
+        {"messages": [{"role": "user", "content": "hi"}]},
+        {"prompt": ""},
+        {"prompt": "9" * 40},
+    ]
+    asked.write_text("\n".join(json.dumps(line) for line in lines))
+    settings: dict[str, Any] = {"tokenizer": teacher, "validation": str(records), "length": 32, "batch_size": 2}
+    data = prompts_data(path=str(asked), **settings)
+    (batch,) = list(data.train)
+    texts = {
+        own.decode(row[mask.bool()]) for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    }
+    assert texts == {"1+1=", "<user>hi<end><assistant>"}
+    assert (batch["labels"] == NONE).all()
+    sampler = Recorded()
+    run = train(
+        tiny.llama(99), OnPolicy(sampler), tmp_path / "run", train_loader=data.train, val_loaders=data.validation,
+        pipeline=data.pipeline, adapter=data.adapter, teacher=tiny.llama(99, seed=1),
+    )  # fmt: skip
+    assert len(sampler.asked) == 1
+    assert math.isfinite(run.scores["validation"])
+    for line, message in (
+        (
+            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+            "end with one of the",
+        ),
+        ({"completion": "2"}, "must have 'prompt' or 'messages'"),
+    ):
+        asked.write_text(json.dumps(line))
+        with pytest.raises(ConfigError, match=message):
+            prompts_data(path=str(asked), **settings)

@@ -2,7 +2,7 @@
 
 from knowledge_distillation.domains.language.answers import write_answers
 from knowledge_distillation.domains.language.blocks import Blocks
-from knowledge_distillation.domains.language.data import jsonl, text_files
+from knowledge_distillation.domains.language.data import jsonl, prompts, text_files
 from knowledge_distillation.domains.language.generation import GenerationPipeline, exact_match, generate, rouge
 from knowledge_distillation.domains.language.models import causal_lm
 from knowledge_distillation.domains.language.on_policy import AdaptiveReplay, OnPolicy
@@ -16,7 +16,7 @@ from knowledge_distillation.domains.language.two_models import MixedSampler, Spe
 from knowledge_distillation.domains.language.vocabulary import Vocabulary, resolve
 
 CALLBACKS = {"on_policy": on_policy, "adaptive_replay": adaptive_replay}
-DATA_SETS = {"text_files": text_files, "jsonl": jsonl}
+DATA_SETS = {"text_files": text_files, "jsonl": jsonl, "prompts": prompts}
 MODELS = {"causal_lm": causal_lm}
 PRETRAINED = ("causal_lm",)
 """Models that come with weights."""

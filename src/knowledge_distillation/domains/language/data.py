@@ -20,7 +20,7 @@ from knowledge_distillation.domains.language.reading import (
     read_records,
     texts_by_part,
 )
-from knowledge_distillation.domains.language.rows import Rows, encoded, padded
+from knowledge_distillation.domains.language.rows import Rows, encoded, padded, prompt_row
 from knowledge_distillation.domains.language.tokenizers import (
     beginning_of,
     end_of_text,
@@ -141,6 +141,35 @@ def jsonl(
     if score != "perplexity":
         pipeline = GenerationPipeline(vocabulary.student, SCORES[score](), new_tokens=new_tokens)
     return _data(parts, vocabulary, length, batch_size, workers, pipeline)
+
+
+def prompts(
+    *,
+    path: str,
+    tokenizer: str,
+    validation: str,
+    length: int = 512,
+    batch_size: int = 8,
+    gguf_file: str | None = None,
+    workers: int = 0,
+) -> Data:
+    """Prompts without completions, for on-policy training: the callback "on_policy" lets the student write those.
+
+    Args:
+        path: of a JSONL file whose records have "prompt", or chat "messages" that end before the answer.
+        tokenizer: local folder or hub id; for "messages" with a chat template.
+        validation: path of a JSONL file as of `jsonl`, whose completions the student is scored on.
+        length: tokens a prompt at most; longer ones are left out.
+        batch_size: prompts a batch.
+        gguf_file: that holds the tokenizer, if it lies in one.
+        workers: of the loaders.
+    """
+    check_whole("length", length, 1, "tokens")
+    vocabulary = _vocabulary(tokenizer, gguf_file, None)
+    own = vocabulary.student
+    asked = Rows(prompt_row(own, record, length) for record in read_records(Path(path), answered=False))
+    scored = Rows(_row(vocabulary, record, length) for record in read_records(Path(validation)))
+    return _data({"train": asked, "validation": scored}, vocabulary, length, batch_size, workers, None)
 
 
 def _row(vocabulary: Vocabulary, record: Mapping[str, Any], length: int) -> dict[str, Any] | None:

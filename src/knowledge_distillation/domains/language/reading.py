@@ -62,8 +62,12 @@ def read_text(file: Path) -> str:
         raise ConfigError(f"{file} must be a text file in UTF-8, and cannot be read: {error}.") from error
 
 
-def read_records(file: Path) -> list[dict[str, Any]]:
+def read_records(file: Path, *, answered: bool = True) -> list[dict[str, Any]]:
     """The records of a JSONL file, one a line; empty lines are left out.
+
+    Args:
+        file: in UTF-8.
+        answered: whether there must be something to learn beside a prompt.
 
     Raises:
         ConfigError: with the number of the line that is no JSON object of a known form.
@@ -79,23 +83,25 @@ def read_records(file: Path) -> list[dict[str, Any]]:
             raise ConfigError(
                 f"{file}, line {number}: each line must be one JSON object, and this is none: {error}."
             ) from None
-        complaint = _complaint(record)
+        complaint = _complaint(record, answered)
         if complaint:
-            raise ConfigError(f"{file}, line {number}: a record must have {FORMS}; {complaint}.")
+            forms = FORMS if answered else "'prompt' or 'messages'"
+            raise ConfigError(f"{file}, line {number}: a record must have {forms}; {complaint}.")
         records.append(record)
     if not records:
         raise ConfigError(f"{file} holds no record: there is nothing to learn from.")
     return records
 
 
-def _complaint(record: Any) -> str:
+def _complaint(record: Any, answered: bool) -> str:
     if not isinstance(record, dict):
         return f"this is a {type(record).__name__}"
     if isinstance(record.get("messages"), list):
         turns = record["messages"]
         fits = all(isinstance(turn, dict) and isinstance(turn.get("role"), str) for turn in turns)
         return "" if fits else "its messages are no list of {'role', 'content'}"
-    texts = {key: record.get(key) for key in (("text",) if "text" in record else ("prompt", "completion"))}
+    wanted = ("prompt", "completion") if answered else ("prompt",)
+    texts = {key: record.get(key) for key in (("text",) if answered and "text" in record else wanted)}
     odd = [key for key, text in texts.items() if not isinstance(text, str)]
     return f"{odd[0]!r} is {type(texts[odd[0]]).__name__}, no text" if odd else ""
 

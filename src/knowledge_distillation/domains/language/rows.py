@@ -52,6 +52,33 @@ def encoded(tokenizer: Any, pieces: Pieces, length: int, *, whole: bool = False)
     return {"input_ids": torch.tensor(ids), "labels": torch.tensor(labels)}
 
 
+def prompt_row(tokenizer: Any, record: Mapping[str, Any], length: int) -> Encoded | None:
+    """A prompt alone as input_ids and labels of -100, int64 [tokens]; None where it is empty or too long.
+
+    Args:
+        tokenizer: of Transformers.
+        record: with "prompt", or chat "messages" that end before the answer.
+        length: tokens at most.
+
+    Raises:
+        ConfigError: as of `chat_pieces`, or if the messages end with an answer.
+    """
+    if "messages" in record:
+        messages = record["messages"]
+        if messages and messages[-1]["role"] == "assistant":
+            raise ConfigError(
+                "A prompt must end before the answer, and its messages end with one of the assistant: the student "
+                "would answer to its own answer. Leave the last turn out, or use the data set 'jsonl'."
+            )
+        ids = ids_of(tokenizer, _templated(tokenizer, messages, add_generation_prompt=True))
+    else:
+        text = ids_of(tokenizer, record["prompt"])
+        ids = [*beginning_of(tokenizer), *text] if text else []
+    if not 0 < len(ids) <= length:
+        return None
+    return {"input_ids": torch.tensor(ids), "labels": torch.full((len(ids),), IGNORED)}
+
+
 def chat_pieces(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> Pieces:
     """A conversation in the tokenizer's chat template; what the assistant says is learnt.
 
@@ -108,12 +135,12 @@ class Rows(Dataset[Encoded]):
         self.rows = [row for row in given if row is not None]
         if not self.rows:
             raise ConfigError(
-                f"Of {len(given)} records none has a token to learn: every completion is empty, or its prompt alone "
-                "fills `length`. Look at the records, or raise `length`."
+                f"Of {len(given)} records none has a token to learn: every text is empty, or its prompt alone fills "
+                "`length`. Look at the records, or raise `length`."
             )
         if len(self.rows) < len(given):
             logger.warning(
-                "%d of %d records are left out: their completion is empty, or the prompt alone fills `length`.",
+                "%d of %d records are left out: their text is empty, or the prompt alone fills `length`.",
                 len(given) - len(self.rows),
                 len(given),
             )
