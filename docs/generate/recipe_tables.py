@@ -22,6 +22,8 @@ TRAINING: Mapping[str, str] = {
     "track": "trackers besides the CSV file; `kd list trackers` shows them.",
     "directory": "where the run is written; `--directory` wins over it.",
     "trainer": "any further argument of `lightning.Trainer`, as a mapping.",
+    "callbacks": "what goes on beside the training, a list of names with settings, such as `on_policy`; see "
+    "[Distil a language model](language.md#let-the-student-write).",
     "quantisation_aware": "true, or settings such as {bits: 8}: while it learns, the student rounds as its int8 "
     "file will; see [Ship it](export.md).",
 }

@@ -70,8 +70,8 @@ def test_a_run_that_was_broken_off_is_continued(name: str, starter: str, tmp_pat
     """Otherwise the queue starts it again and it refuses to write over itself, or begins anew."""
     stand_in(tmp_path, starter, "")
     fresh = launched(name, tmp_path).stdout
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").touch()  # a run writes it first: it may have been broken off before a checkpoint
     again = launched(name, tmp_path).stdout
     call = "kd train recipe.yaml --directory run"
     assert f"{call} --set training.seed=3" in fresh
