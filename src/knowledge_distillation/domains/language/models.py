@@ -52,9 +52,8 @@ def causal_lm(
         ) from error
     where = {"use_safetensors": True} if gguf_file is None else {"gguf_file": gguf_file}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(  # nosec B615  (weights without code, whoever wrote them)
-            path, dtype=getattr(torch, dtype), **where
-        )
+        # whoever wrote them, weights of these kinds hold no code
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), **where)  # nosec B615
     except ImportError as error:
         raise MissingExtraError(
             f"{path!r} cannot be loaded: {error} For GGUF: pip install 'knowledge-distillation-toolkit[gguf]'"

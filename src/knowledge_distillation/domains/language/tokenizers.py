@@ -28,7 +28,7 @@ def load_tokenizer(place: str, gguf_file: str | None = None) -> Any:
         ) from error
     settings = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
-        return AutoTokenizer.from_pretrained(place, **settings)  # nosec B615  (no code of the repository is run)
+        return AutoTokenizer.from_pretrained(place, **settings)  # no code of the repository is run  # nosec B615
     except Exception as error:  # it fails in as many ways as there are files
         raise ConfigError(
             f"No tokenizer can be loaded from {place!r}: {type(error).__name__}: {str(error)[:300]} Name a local "
