@@ -115,12 +115,18 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Run a model in eval mode without gradient; modes, random state and batch statistics stay as they were."""
-    modes = [(module, module.training) for module in model.modules()]
     cards = sorted({tensor.device.index for tensor in model.parameters() if tensor.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cards), torch.no_grad():
-        try:
-            model.eval()
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
+    with torch.random.fork_rng(devices=cards), torch.no_grad(), in_eval_mode(model):
+        yield
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Run a model in eval mode; every module has its own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

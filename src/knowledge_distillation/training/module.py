@@ -196,7 +196,7 @@ class DistillationModule(StepModule):
         if not self._inspected:
             self._inspect(student, teacher)
         if self._weighs:
-            self._denominator.items = self.objective.counted_items(student)
+            self.denominator.items = self.objective.counted_items(student)
         progress = self._progress() if self._has_schedules else 0.0
         total, components = self.objective(student, teacher, progress=progress, monitors=monitors, share=share)
         if torch.is_grad_enabled() and not total.requires_grad:

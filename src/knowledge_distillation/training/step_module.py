@@ -31,6 +31,9 @@ class StepModule(LightningModule, ABC):
     Args:
         gradient_norm: order of the gradient norms to log, or None for none.
         nonfinite: see `NonFiniteGuard`.
+
+    Attributes:
+        denominator: by what the gradients of a step are divided.
     """
 
     def __init__(self, *, gradient_norm: float | None, nonfinite: str) -> None:
@@ -39,7 +42,7 @@ class StepModule(LightningModule, ABC):
         self._log = StepLog()
         self._guard = NonFiniteGuard(nonfinite)
         self._back_off = BackOff()
-        self._denominator = Denominator()
+        self.denominator = Denominator()
         self._weighs = False
         self._accumulates = self._is_scaled = False
         self._looks = True
@@ -79,19 +82,14 @@ class StepModule(LightningModule, ABC):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         self._edge_random_state = None
-        self._denominator.batch_idx = batch_idx
+        self.denominator.batch_idx = batch_idx
         logs = self._log.is_due(batch_idx)
         found = self._back_off.whole(self, batch, logs)
         if found is None:  # taken in parts by finish_batch
             return None
         total, components = found
         self._note(total.detach(), components, logs)
-        return self._denominator.weighed(total)
-
-    @property
-    def denominator(self) -> Denominator:
-        """By what the gradients of a step are divided."""
-        return self._denominator
+        return self.denominator.weighed(total)
 
     def _note(self, total: Tensor, components: Mapping[str, Any], logs: bool) -> None:
         self._total = total
@@ -129,13 +127,13 @@ class StepModule(LightningModule, ABC):
                 given._result.closure_loss = None  # it holds the graph of the failed attempt
                 self.finish_batch()
                 result = self._total
-            self._denominator.divide(self.trainer, self.parameters())
+            self.denominator.divide(self.trainer, self.parameters())
             return result
 
         inner = getattr(optimizer, "optimizer", optimizer)
         if not self._looks or isinstance(inner, torch.optim.LBFGS):  # which asks many times
             super().optimizer_step(epoch, batch_idx, optimizer, closure)
-            self._denominator.clear()
+            self.denominator.clear()
             self.after_step()
             return
         loss = closure()
@@ -149,14 +147,14 @@ class StepModule(LightningModule, ABC):
             return
         self._guard.passed(self.trainer.global_step)
         super().optimizer_step(epoch, batch_idx, optimizer, lambda: loss)
-        self._denominator.clear()
+        self.denominator.clear()
         self.after_step()
 
     def _leave_out(self, fault: str) -> None:
         self._guard.failed(self.trainer.global_step, fault)
         for parameter in self.parameters():
             parameter.grad = None
-        self._denominator.clear()
+        self.denominator.clear()
         if self._guard.policy == "rollback":
             self._roll_back()
 
@@ -210,14 +208,14 @@ class StepModule(LightningModule, ABC):
         self._begin()
         self._guard.begin(self)
         self._never_finite = frozenset(not_finite(self.state_dict()))
-        self._denominator.clear()
+        self.denominator.clear()
         standing, self._standing = self._standing, None
         if standing is None:
             return
         if standing.place == WITHIN:
             continuing.continue_within(self.trainer, self, standing)
             self._log.restore(standing.part["log"], self.device)
-            self._denominator.restore(standing.part.get("items", {}), self.device)
+            self.denominator.restore(standing.part.get("items", {}), self.device)
             self._edge_random_state = None
         else:
             self._standing = standing
@@ -258,7 +256,7 @@ class StepModule(LightningModule, ABC):
         check_finite(checkpoint, self._never_finite)
         part = continuing.describe(self.trainer, self, checkpoint, validating_since=self._validating_since)
         part["log"], part["at_a_time"] = self._log.state(), self._back_off.at_a_time
-        part["items"] = self._denominator.state()
+        part["items"] = self.denominator.state()
         rows = [logger.rows() for logger in self.trainer.loggers if isinstance(logger, MetricsFile)]
         checkpoint[continuing.KEY] = {"processes": continuing.gathered(self.trainer, part), "rows": sum(rows)}
 

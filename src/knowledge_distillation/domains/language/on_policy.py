@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from knowledge_distillation.accepted import check_whole
+from knowledge_distillation.capture.calls import in_eval_mode
 from knowledge_distillation.domains.language.responses import as_batch, prompts_of
 from knowledge_distillation.domains.language.sampling import Sampler
 from knowledge_distillation.errors import ConfigError, ModelContractError
@@ -141,10 +142,6 @@ class AdaptiveReplay(OnPolicy):
 def written(sampler: Sampler, module: DistillationModule, batch: Mapping[str, Any]) -> dict[str, Tensor]:
     """The batch with responses of the sampler to its prompts; the student has dropout only where it trains."""
     prompts = prompts_of(batch)
-    trains = [part for part in module.student_model.modules() if part.training]
-    module.student_model.eval()
-    try:
-        return as_batch(prompts, sampler.sample(module.student_model, getattr(module.teacher, "model", None), prompts))
-    finally:
-        for part in trains:
-            part.training = True
+    with in_eval_mode(module.student_model):
+        said = sampler.sample(module.student_model, getattr(module.teacher, "model", None), prompts)
+    return as_batch(prompts, said)

@@ -24,6 +24,9 @@ class Sampler(Protocol):
             student: in eval mode.
             teacher: in eval mode; None where the sampler does not ask it.
             prompts: on the student's device.
+
+        Returns:
+            On the same device.
         """
 
 
@@ -37,6 +40,8 @@ class StudentSampler:
 
     Raises:
         ConfigError: if a setting is out of its range.
+        ModelContractError: from `sample`, if the student has no `generate`, or prompt and response do not fit its
+            positions.
     """
 
     def __init__(self, max_new_tokens: int = 128, *, temperature: float = 1.0, top_p: float = 1.0) -> None:

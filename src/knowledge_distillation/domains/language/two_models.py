@@ -72,7 +72,9 @@ class MixedSampler(_Together):
         share: of the teacher, 0 to 1; 0.2 in the paper.
 
     Raises:
-        ConfigError: if a setting is out of its range.
+        ConfigError: if a setting is out of its range; from `sample`, if there is no live teacher.
+        ModelContractError: from `sample`, if prompt and response do not fit the student's positions.
+        ShapeError: from `sample`, if the vocabularies have other sizes.
 
     Reference: Gu, Dong, Wei, Huang (2023), MiniLLM, arXiv:2306.08543, teacher-mixed sampling.
     """
@@ -95,7 +97,9 @@ class SpeculativeSampler(_Together):
         accepted: the teacher's likeliest tokens that the student may say, >= 1; 25 in the paper.
 
     Raises:
-        ConfigError: if a setting is out of its range.
+        ConfigError: if a setting is out of its range; from `sample`, if there is no live teacher.
+        ModelContractError: from `sample`, if prompt and response do not fit the student's positions.
+        ShapeError: from `sample`, if the vocabularies have other sizes.
 
     Reference: Xu, Han, Zhang et al. (2024), Speculative Knowledge Distillation, arXiv:2410.11325.
 
