@@ -11,8 +11,6 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 LOCK = (ROOT / ".ci" / "requirements.txt").read_text()
 PINNED = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCK, re.MULTILINE))
-BY_BUILD = {"torch", "torchvision"}
-"""Their builds, and so their hashes, differ from one package index to the next."""
 
 
 def required() -> list[Requirement]:
@@ -32,7 +30,7 @@ def required() -> list[Requirement]:
 
 def test_the_lock_holds_what_the_project_needs() -> None:
     """Otherwise CI takes the newest release of a package that was added, whoever made it."""
-    needed = {requirement.name.lower(): requirement for requirement in required() if requirement.name not in BY_BUILD}
+    needed = {requirement.name.lower(): requirement for requirement in required()}
     assert len(needed) > 20
     assert {name for name in needed if name not in PINNED} == set()
     assert {name for name, asked in needed.items() if not asked.specifier.contains(PINNED[name])} == set()
