@@ -4,7 +4,7 @@ Two teachers: a stack of equal transformer layers, whose layer l of L ought to c
 whose blocks ought to cost the share that they take in its own forward. Each tapped call is paired with a whole forward
 of an untapped copy right before it, and both follow another whole forward, so that they meet the same machine; the
 figure of a layer is the median over all pairs, and `ratio` that of the worst layer. One thread works, and its processor
-time is counted: what else the machine does in between is not.
+time is counted: what else the machine does in between is not, nor is the handing out of memory.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.report import progress
+from benchmarks.timing.allocator import keep_freed_memory
 from benchmarks.timing.rounds import summary
 from knowledge_distillation.domains.vision.models import CifarResNet
 from knowledge_distillation.teachers import LiveTeacher
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
+    kept = keep_freed_memory()
     # A layer with a hook on it leaves torch's fused path for transformers, the untapped ones would keep it.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -52,6 +54,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "ratio": max(found["ratio"] for found in teachers.values()),
         "teachers": teachers,
         "threads": torch.get_num_threads(),
+        "freed_memory_kept": kept,
         "pairs_a_layer": arguments.rounds * arguments.pairs,
         "figure": "processor time; median of the ratios within pairs of adjacent forwards; the worst layer",
     }
