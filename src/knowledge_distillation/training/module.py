@@ -21,6 +21,7 @@ from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
 from knowledge_distillation.training import planning
+from knowledge_distillation.training.back_off_ddp import undivided_by
 from knowledge_distillation.training.batch_parts import part_of, samples_of
 from knowledge_distillation.training.joining import join, leave_out
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
@@ -169,7 +170,10 @@ class DistillationModule(StepModule):
     @property
     def undivided(self) -> str:
         if self.trainer.world_size > 1:
-            return "the processes that train together would have to agree"
+            teachers = planning.models_of(self._teacher) if self._teacher is not None else []
+            reason = undivided_by(self.trainer, self.student_model, teachers) or self.objective.gathered
+            if reason:
+                return reason
         return self.objective.undivided
 
     @torch.no_grad()
