@@ -67,7 +67,7 @@ def test_a_process_that_takes_parts_trains_the_same_student(how: str, tmp_path: 
             assert all(f"in process {rank};" in text for text in one["said"]), name
             assert len(one["sent"]) == list(moments.values()).count(BACKWARD), name
             assert one["calls"] > found["whole"]["calls"] or not moments
-        assert [found[name]["weights"] for found in ranks][0] == [found[name]["weights"] for found in ranks][1], name
+        assert ranks[0][name]["weights"] == ranks[1][name]["weights"], name
 
 
 def test_memory_runs_out_while_gradients_are_on_their_way(tmp_path: Path) -> None:
@@ -79,7 +79,8 @@ def test_memory_runs_out_while_gradients_are_on_their_way(tmp_path: Path) -> Non
 
 def test_batch_statistics_of_parts_leave_the_processes_alike(tmp_path: Path) -> None:
     """Otherwise a process that takes parts waits for statistics that the others have sent, or keeps its own student."""
-    cases = {where: {"passes": passes, "norm": "batch"} for where, passes in WHERE.items()}
+    names = [name for name in WHERE if "make up" not in name]  # whose parts of one sample have no statistics
+    cases = {name: {"passes": WHERE[name], "norm": "batch"} for name in names}
     one, other = both(tmp_path, cases)
     for name in cases:
         assert one[name]["weights"] == other[name]["weights"]

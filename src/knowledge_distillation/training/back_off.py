@@ -99,7 +99,9 @@ class BackOff:
         if module.trainer.world_size > 1:
             self._undone.note(module)
             if self._undone.is_hooked:
-                raise self._refusal(module, "hooks on the parameters would change their gradients twice", error) from error
+                raise self._refusal(
+                    module, "hooks on the parameters would change their gradients twice", error
+                ) from error
         elif not added:
             module.zero_grad()
         self.is_behind = True
@@ -110,11 +112,12 @@ class BackOff:
         Raises:
             MemoryExceeded: see `_halve`, and `Undone.hand_in`.
         """
-        if module.trainer.world_size == 1:
+        trainer: Any = module.trainer
+        if trainer.world_size == 1:
             self._in_parts(module, self._add_up)
         else:
             self._in_parts(module, self._collect)
-            self._undone.hand_in(module.trainer.strategy.model)
+            self._undone.hand_in(trainer.strategy.model)
         self._batch, self.is_behind = None, False
 
     def _in_parts(

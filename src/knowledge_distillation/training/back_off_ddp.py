@@ -18,7 +18,9 @@ def undivided_by(trainer: Trainer, student: nn.Module, teachers: Iterable[nn.Mod
     """Why one process cannot take its batch in parts while the others take theirs whole, or ""."""
     wrapped: Any = trainer.strategy.model
     if not isinstance(wrapped, DistributedDataParallel):
-        return f"with {type(trainer.strategy).__name__} every forward pass needs all processes, and parts are more of them"
+        return (
+            f"with {type(trainer.strategy).__name__} every forward pass needs all processes, and parts are more of them"
+        )
     if (
         wrapped.static_graph
         or wrapped._use_python_reducer
@@ -82,7 +84,7 @@ class Undone:
         self._gradients = {}
         try:
             if pairs:
-                torch.autograd.backward(*zip(*pairs, strict=True))
+                torch.autograd.backward([parameter for parameter, _ in pairs], [sums for _, sums in pairs])
             wrapped.reducer._check_reducer_finalized()
         except RuntimeError as error:
             raise MemoryExceeded(
