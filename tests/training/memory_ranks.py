@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, Dataset
 
 from knowledge_distillation import DistillationModule
@@ -122,6 +123,7 @@ def trained(
     accumulate: int = 1,
     tokens: bool = False,
     objective: Any = None,
+    teacher_sharded: bool = False,
     **student: Any,
 ) -> dict[str, Any]:
     """What a training in which memory runs out came to.
@@ -133,10 +135,13 @@ def trained(
         accumulate: batches to a step.
         tokens: learn from `Tokens`.
         objective: else "kd" with labels.
+        teacher_sharded: whether each process holds a part of the teacher only.
         student: further arguments of `Scarce`.
     """
     mine = {int(number): where for number, where in passes[distributed.get_rank()].items()}
     model, teacher = Scarce(mine, **student), filled(Scarce({}), 9)
+    if teacher_sharded:
+        fully_shard(teacher)
     data: Any = Tokens() if tokens else points(2 * BATCH * BATCHES, 5)
     module = DistillationModule(
         model,

@@ -97,6 +97,7 @@ def test_what_needs_all_processes_for_each_part_is_refused(tmp_path: Path) -> No
         "gather=True": {"passes": passes, "objective": gathered},
         "static graph": {"passes": passes, "settings": {"static_graph": True}},
         "hooks on the parameters": {"passes": [{2: BACKWARD}] * 2, "hooked": True},
+        "a teacher that is sharded": {"passes": passes, "teacher_sharded": True},
         "ModelParallelStrategy": {"passes": passes, "strategy": "sharded"},
     }
     for found in both(tmp_path, cases):

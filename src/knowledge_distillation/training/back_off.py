@@ -209,7 +209,7 @@ class BackOff:
 
 @contextmanager
 def set_aside(module: nn.Module) -> Iterator[dict[nn.Parameter, Tensor]]:
-    """Gradients begin at none within; afterwards they are those of before again, and what came within is in the dict."""
+    """Gradients begin at none within; afterwards they are those of before again, and the dict has what came within."""
     before = [(parameter, parameter.grad) for parameter in module.parameters() if parameter.requires_grad]
     for parameter, _ in before:
         parameter.grad = None

@@ -30,9 +30,16 @@ def undivided_by(trainer: Trainer, student: nn.Module, teachers: Iterable[nn.Mod
         return "DDP with a static graph, its own precision, delayed sums or a compiled backward pass counts each pass"
     if any(isinstance(part, nn.SyncBatchNorm) for part in student.modules()):
         return "SyncBatchNorm waits for all processes in each forward pass, and parts are more of them"
-    if any(is_distributed(parameter) for teacher in teachers for parameter in teacher.parameters()):
+    if any(map(_is_sharded, teachers)):
         return "a teacher that is sharded answers all processes at once, and parts ask it more often"
     return ""
+
+
+def _is_sharded(model: nn.Module) -> bool:
+    from torch.distributed.fsdp import FSDPModule  # a second of imports
+
+    # between two passes FSDP may hold whole parameters, so these alone do not tell
+    return any(isinstance(part, FSDPModule) for part in model.modules()) or any(map(is_distributed, model.parameters()))
 
 
 class Undone:
@@ -88,7 +95,7 @@ class Undone:
             wrapped.reducer._check_reducer_finalized()
         except RuntimeError as error:
             raise MemoryExceeded(
-                "Memory ran out while gradients were being summed over the processes, and the rest of them could not be "
+                "Memory ran out while gradients were being summed over the processes, and the rest could not be "
                 "added: the others wait for this one in vain, and all must end. Use a smaller batch_size, a lower "
                 f"precision or activation checkpointing. DDP said: {error}"
             ) from error
