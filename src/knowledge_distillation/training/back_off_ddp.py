@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from knowledge_distillation.errors import MemoryExceeded
+from knowledge_distillation.objective import Objective
 from knowledge_distillation.teachers.live import is_distributed
 
 
-def undivided_by(trainer: Trainer, student: nn.Module, teachers: Iterable[nn.Module]) -> str:
+def undivided_by(trainer: Trainer, student: nn.Module, objective: Objective, teachers: Iterable[nn.Module]) -> str:
     """Why one process cannot take its batch in parts while the others take theirs whole, or ""."""
+    if trainer.world_size == 1:
+        return ""
     wrapped: Any = trainer.strategy.model
     if not isinstance(wrapped, DistributedDataParallel):
         return (
@@ -32,7 +35,7 @@ def undivided_by(trainer: Trainer, student: nn.Module, teachers: Iterable[nn.Mod
         return "SyncBatchNorm waits for all processes in each forward pass, and parts are more of them"
     if any(map(_is_sharded, teachers)):
         return "a teacher that is sharded answers all processes at once, and parts ask it more often"
-    return ""
+    return objective.gathered
 
 
 def _is_sharded(model: nn.Module) -> bool:

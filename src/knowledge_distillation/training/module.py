@@ -169,12 +169,8 @@ class DistillationModule(StepModule):
 
     @property
     def undivided(self) -> str:
-        if self.trainer.world_size > 1:
-            teachers = planning.models_of(self._teacher) if self._teacher is not None else []
-            reason = undivided_by(self.trainer, self.student_model, teachers) or self.objective.gathered
-            if reason:
-                return reason
-        return self.objective.undivided
+        teachers = planning.models_of(self._teacher)
+        return undivided_by(self.trainer, self.student_model, self.objective, teachers) or self.objective.undivided
 
     @torch.no_grad()
     def counted_items(self, batch: Any, at_a_time: int) -> list[int] | None:

@@ -112,7 +112,7 @@ def check_apart(student: nn.Module, teacher: Teacher) -> None:
         )
 
 
-def models_of(teacher: Teacher) -> list[nn.Module]:
+def models_of(teacher: Teacher | None) -> list[nn.Module]:
     """The live models that a teacher is made of; none where it has no model here."""
     if isinstance(teacher, LiveTeacher):
         return [teacher.model]
