@@ -162,6 +162,12 @@ class Objective(nn.Module):
             return "the balance of the terms looks at the whole batch"
         return next((bound.undivided for bound in self._bound if bound.undivided), "")
 
+    @property
+    def gathered(self) -> str:
+        """Why one of several processes cannot compute its loss in parts; "" where it waits for no other."""
+        names = [bound.name for bound in self._bound if bound.term.gather]
+        return f"term {names[0]!r} has gather=True, which takes all processes for each part" if names else ""
+
     def counted_items(self, student: Signals) -> Tensor | None:
         """How many items the total is a mean over; None where it is, or a part of it is, a mean over something else."""
         weighted = (bound for bound in self._bound if not bound.is_monitor)

@@ -21,6 +21,7 @@ from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers import FollowsStudent, LiveTeacher, ReadsStudent, Teacher, as_teacher
 from knowledge_distillation.teachers.cache import CachedTeacher, TaughtBatch
 from knowledge_distillation.training import planning
+from knowledge_distillation.training.back_off_ddp import undivided_by
 from knowledge_distillation.training.batch_parts import part_of, samples_of
 from knowledge_distillation.training.joining import join, leave_out
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
@@ -168,9 +169,8 @@ class DistillationModule(StepModule):
 
     @property
     def undivided(self) -> str:
-        if self.trainer.world_size > 1:
-            return "the processes that train together would have to agree"
-        return self.objective.undivided
+        teachers = planning.models_of(self._teacher)
+        return undivided_by(self.trainer, self.student_model, self.objective, teachers) or self.objective.undivided
 
     @torch.no_grad()
     def counted_items(self, batch: Any, at_a_time: int) -> list[int] | None:

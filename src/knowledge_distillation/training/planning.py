@@ -103,7 +103,7 @@ def check_apart(student: nn.Module, teacher: Teacher) -> None:
         student: about to be trained.
         teacher: a live one, or one made of several.
     """
-    theirs = {id(parameter) for model in _models(teacher) for parameter in model.parameters()}
+    theirs = {id(parameter) for model in models_of(teacher) for parameter in model.parameters()}
     shared = [name for name, p in student.named_parameters() if p.requires_grad and id(p) in theirs]
     if shared:
         raise ConfigError(
@@ -112,11 +112,12 @@ def check_apart(student: nn.Module, teacher: Teacher) -> None:
         )
 
 
-def _models(teacher: Teacher) -> list[nn.Module]:
+def models_of(teacher: Teacher | None) -> list[nn.Module]:
+    """The live models that a teacher is made of; none where it has no model here."""
     if isinstance(teacher, LiveTeacher):
         return [teacher.model]
     members = getattr(teacher, "members", ())
-    return [model for member in members for model in _models(member)]
+    return [model for member in members for model in models_of(member)]
 
 
 def check_same_plan(checkpoint: Mapping[str, Any], steps: int) -> None:

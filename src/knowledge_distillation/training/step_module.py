@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from knowledge_distillation.errors import NonFiniteError
 from knowledge_distillation.objective.share import Share
 from knowledge_distillation.training import continuing
-from knowledge_distillation.training.back_off import BackOff, all_or_nothing
+from knowledge_distillation.training.back_off import BackOff
 from knowledge_distillation.training.continuing import BETWEEN, WITHIN, Standing
 from knowledge_distillation.training.denominator import Denominator
 from knowledge_distillation.training.durable_files import check_finite, not_finite, read_checkpoint
@@ -80,41 +80,35 @@ class StepModule(LightningModule, ABC):
 
     # -- a step ----------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self._edge_random_state = None
         self.denominator.batch_idx = batch_idx
         logs = self._log.is_due(batch_idx)
-        found = self._back_off.whole(self, batch, logs)
-        if found is None:  # taken in parts by finish_batch
-            return None
-        total, components = found
-        self._note(total.detach(), components, logs)
-        return self.denominator.weighed(total)
-
-    def _note(self, total: Tensor, components: Mapping[str, Any], logs: bool) -> None:
-        self._total = total
-        self._log.note(total)
+        total, components, items = self._back_off.losses(self, batch, logs)
+        self._total = total.detach()
+        self._log.note(self._total)
         if logs:
-            self._log.write(self.trainer, total, components, stops=self._guard.policy == "stop")
+            self._log.write(self.trainer, self._total, components, stops=self._guard.policy == "stop")
+        return self.denominator.weighed(total, items)
 
     def backward(self, loss: Tensor, *arguments: Any, **settings: Any) -> None:
+        if self._back_off.is_at_work:
+            super().backward(loss, *arguments, **settings)
+            return
+        adds = self._accumulates or bool(self._back_off.waiting)
         try:
-            if self._accumulates:
-                with all_or_nothing(self):
+            if adds:
+                with self._back_off.adding(self):
                     super().backward(loss, *arguments, **settings)
             else:
                 super().backward(loss, *arguments, **settings)
         except RuntimeError as error:
-            self._back_off.failed(self, error)
-            if not self._accumulates:
-                self.zero_grad()
+            self._back_off.failed(self, error, added=adds)
 
     def finish_batch(self) -> None:
-        """Do forward and backward of a batch that memory did not suffice for as a whole, if one waits."""
+        """Add the gradients of a batch that its backward pass had no memory for, if some are missing."""
         if self._back_off.is_behind:
-            found = self._back_off.finish(self)
-            if found is not None:
-                self._note(*found)
+            self._back_off.finish(self)
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
@@ -126,7 +120,6 @@ class StepModule(LightningModule, ABC):
             if self._back_off.is_behind:
                 given._result.closure_loss = None  # it holds the graph of the failed attempt
                 self.finish_batch()
-                result = self._total
             self.denominator.divide(self.trainer, self.parameters())
             return result
 
@@ -197,7 +190,7 @@ class StepModule(LightningModule, ABC):
 
     def _begin(self) -> None:
         trainer: Any = self.trainer
-        self._accumulates = trainer.accumulate_grad_batches > 1 and trainer.world_size == 1
+        self._accumulates = trainer.accumulate_grad_batches > 1
         self._weighs = trainer.accumulate_grad_batches > 1 or trainer.world_size > 1
         self._is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._looks = self._guard.looks(self.device)
