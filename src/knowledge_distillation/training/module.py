@@ -320,6 +320,7 @@ class DistillationModule(StepModule):
             self._student_adapter,
             temperature=self.temperature,
             wanted=tuple(dict.fromkeys((*self.objective.wanted("student"), *mirrored))),
+            leaves_head=self._mirror is None and self.objective.leaves_head("student"),
         )
 
     def on_fit_start(self) -> None:
@@ -351,6 +352,8 @@ class DistillationModule(StepModule):
     def _prepare_teacher(self) -> None:
         if self._teacher is not None and not self._teacher_ready:
             self._teacher.prepare(self.device)
+            if isinstance(self._teacher, LiveTeacher):
+                self._teacher.leave_head(self.objective.leaves_head("teacher"))
             self._teacher_ready = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -117,6 +117,28 @@ def test_small_encodings_teach(encoding: Any, objective: Any, teacher: str, text
     assert math.isfinite(run.scores["val"])
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("k", [None, 20], ids=["live", "cached"])
+def test_a_fused_loss_trains_as_the_plain_ones_do(
+    k: int | None, packed: bool, teacher: str, records: Path, tmp_path: Path
+) -> None:
+    """Otherwise a recipe that saves memory gives another student: by its shift, its mask, or padding columns."""
+    data = {"name": "jsonl", "path": str(records), "length": 64, "validation": 0.2, "packed": packed}
+    fused: dict[str, Any] = {"mix": {"loss": "fused_divergence", "hard_weight": 0.5}}
+    plain: dict[str, Any] = {"forward_kl": 1.0, "cross_entropy": 0.5}
+    sections: dict[str, Any] = {}
+    if k:
+        plain = {"top_k_kl": {"loss": "top_k_kl", "k": k}, "cross_entropy": 0.5}
+        sections["cache"] = {"directory": str(tmp_path / "cache"), "signals": {"logits": {"name": "top_k", "k": k}}}
+        cache_recipe(recipe_of(teacher, data, objective=plain, **sections))
+    students = [
+        run_recipe(recipe_of(teacher, data, objective=objective, **sections), directory=tmp_path / name).student
+        for name, objective in (("fused", fused), ("plain", plain))
+    ]
+    for one, other in zip(*(student.parameters() for student in students), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
 def test_layers_are_searched_on_the_tokens_that_count(teacher: str, records: Path, tmp_path: Path) -> None:
     """Otherwise the cut is chosen by how well it repeats prompts and padding."""
     data = {"name": "jsonl", "path": str(records), "length": 32, "validation": 0.2, "batch_size": 8}
