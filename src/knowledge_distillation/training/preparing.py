@@ -95,12 +95,17 @@ def make_ready(
         reader.detach()
     taught = None
     if teacher is not None and objective.needs_teacher:
-        teacher.prepare(device)
-        if isinstance(teacher, LiveTeacher):
-            teacher.leave_head(objective.leaves_head("teacher"))
+        prepare_teacher(teacher, objective, device)
         taught = teacher.from_student(said) if isinstance(teacher, ReadsStudent) else teacher.signals(batch, asked)
     objective.prepare(said, taught, {**sizes, **said.extras}, partial(_part, models["teacher"], content))
     objective.to(device)
+
+
+def prepare_teacher(teacher: Teacher, objective: Objective, device: torch.device) -> None:
+    """Get a teacher ready to answer: on the device, its head left to the objective where that applies it."""
+    teacher.prepare(device)
+    if isinstance(teacher, LiveTeacher):
+        teacher.leave_head(objective.leaves_head("teacher"))
 
 
 def loader_sizes(loader: Any) -> dict[str, int]:
