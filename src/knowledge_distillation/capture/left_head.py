@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from knowledge_distillation.capture.paths import unwrap
 from knowledge_distillation.errors import ModelContractError
+from knowledge_distillation.kernels.products import HALF
 from knowledge_distillation.kernels.task import Shaping
 from knowledge_distillation.losses import Projected
 
 logger = logging.getLogger(__name__)
 SOFTCAPS = ("final_logit_softcapping", "logits_soft_cap")
 """As configurations of Transformers name the bound of the logits."""
-TOLERANCE = 0.03
-"""Of the largest logit: what bfloat16 rounds off a sum, not what a forgotten factor changes."""
+ROUNDED, EXACT = 0.03, 0.002
+"""Of the largest logit: what half precision and TF32 round off a sum, not what a forgotten factor changes."""
 
 
 class LeftHead:
@@ -109,8 +110,10 @@ def _shaping(model: nn.Module) -> Shaping:
     if hasattr(config, "get_text_config"):
         config = config.get_text_config()
     softcap = next((cap for name in SOFTCAPS if (cap := getattr(config, name, None)) is not None), None)
-    scale = getattr(config, "logit_scale", None)  # Cohere multiplies by it, Granite divides
-    return Shaping(softcap=softcap, scale=1.0 / getattr(config, "logits_scaling", 1.0) if scale is None else scale)
+    factor, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
+    if isinstance(factor, (int, float)):  # Cohere; MPT has a word there, and ignores it
+        return Shaping(softcap=softcap, scale=factor)
+    return Shaping(softcap=softcap, scale=1.0 / (divisor or 1.0))  # Granite
 
 
 @torch.no_grad()
@@ -123,4 +126,5 @@ def _makes(kept: Projected, output: Any) -> bool:
     expected = Shaping(scale=kept.scale, softcap=kept.softcap).apply(scores)
     if expected.shape != logits.shape:
         return False
-    return bool((expected - logits).abs().max() <= TOLERANCE * expected.abs().max())
+    tolerance = ROUNDED if scores.dtype in HALF else EXACT
+    return bool((expected - logits).abs().max() <= tolerance * expected.abs().max())

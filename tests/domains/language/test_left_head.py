@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, MptConfig, MptForCausalLM
 
 from knowledge_distillation.capture.adapters import causal_student, causal_teacher
 from knowledge_distillation.capture.left_head import LeftHead
@@ -157,6 +157,16 @@ def test_logits_that_cannot_be_made_from_the_head_are_the_models(
     told = [message for message in caplog.messages if "made whole" in message]
     assert sorted(message.split("'")[0] for message in told) == ["The student", "The teacher"]  # once each
     assert all(reason in message for message in told)
+
+
+def test_a_word_in_the_place_of_a_scale_scales_nothing() -> None:
+    """Otherwise MPT's configuration, whose word its model ignores, stops the training."""
+    config = MptConfig(d_model=32, n_heads=4, n_layers=1, vocab_size=97, logit_scale="inv_sqrt_d_model")
+    model = MptForCausalLM(config)
+    left = causal_student(model, BATCH, head=LeftHead()).logits
+    assert isinstance(left, Projected)
+    expected = causal_student(model, BATCH).logits
+    torch.testing.assert_close(left.hidden @ left.weight.t(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_compiled_model_makes_its_logits() -> None:
