@@ -2,9 +2,10 @@
 
 On a processor, float32: from given logits; and from hidden states through both heads. `time_ratio_to_eager` and
 `memory_ratio_to_eager` are those of given logits, the rows have them all. TRL's loss is its formula written anew, at
-beta = 0. On a GPU, bfloat16: three shapes of real models, Liger's chunked JSD where it is installed, and the floor of
+beta = 0. On a GPU, bfloat16: three shapes of real models, Liger's three losses where it is installed, and the floor of
 each shape: its products at the rate of a product that is measured in the same run. Memory is the peak beyond the
-inputs, gradients included; on a processor of a process of its own for each figure.
+inputs, gradients included; on a processor of a process of its own for each figure. `left_out` says which arms could not
+run, and why.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.language.arms import Inputs, Shape, arms_on, make_inputs, ours, step
+from benchmarks.language.arms import Inputs, Shape, arms_on, left_out, make_inputs, ours, step
 from benchmarks.language.peak import peak_on_gpu, peak_on_processor
 from benchmarks.report import progress
 from benchmarks.timing.rounds import FIGURE, interleaved, ratio, summary
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "time_ratio_to_eager": first["time_ratio_to_eager"],
         "memory_ratio_to_eager": first["memory_ratio_to_eager"],
         "rows": rows,
+        "left_out": left_out(arguments.device),
         "gradient_error": gradient_error(arguments.device),
         "device": arguments.device,
         "threads": torch.get_num_threads(),

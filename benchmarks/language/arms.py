@@ -110,6 +110,28 @@ def liger_jsd(inputs: Inputs) -> Tensor:
     return value
 
 
+def liger_linear_jsd(inputs: Inputs) -> Tensor:
+    """Liger's `fused_linear_jsd`, which is forward KL at beta = 0, with the head's gradient added up in float32."""
+    from liger_kernel.transformers.fused_linear_jsd import LigerFusedLinearJSD  # type: ignore[import-not-found]
+
+    loss = LigerFusedLinearJSD(jsd_beta=0.0, accum_dtype=torch.float32)
+    value: Tensor = loss(inputs.student, inputs.student_weight, inputs.teacher, inputs.teacher_weight, None)
+    return value
+
+
+def liger_linear_kl(inputs: Inputs) -> Tensor:
+    """Liger's `fused_linear_kl_div`, which takes the teacher's whole probabilities: made here, as a step must."""
+    from liger_kernel.transformers.fused_linear_kl_div import (  # type: ignore[import-not-found]
+        LigerFusedLinearKLDivLoss,
+    )
+
+    with torch.no_grad():
+        logits = inputs.teacher if inputs.teacher_weight is None else F.linear(inputs.teacher, inputs.teacher_weight)
+        target = logits.softmax(-1)
+    value: Tensor = LigerFusedLinearKLDivLoss(accum_dtype=torch.float32)(inputs.student, inputs.student_weight, target)
+    return value
+
+
 def ours(inputs: Inputs, **settings: Any) -> Tensor:
     return fused_divergence(*inputs.sides(), **settings)
 
@@ -136,10 +158,16 @@ ON_PROCESSOR: dict[str, Callable[[Inputs], Tensor]] = {
     "TRL's generalized_jsd": trl,
     "ours": ours,
 }
+LIGER: dict[str, Callable[[Inputs], Tensor]] = {
+    "Liger's chunked JSD": liger_jsd,
+    "Liger's fused_linear_jsd": liger_linear_jsd,
+    "Liger's fused_linear_kl_div": liger_linear_kl,
+}
 ON_GPU: dict[str, Callable[[Inputs], Tensor]] = {
     "eager": eager,
     "torch.compile of eager": compiled,
-    "Liger's chunked JSD": liger_jsd,
+    "TRL's generalized_jsd": trl,
+    **LIGER,
     "ours": ours,
     "ours, compiled": partial(ours, backend="compiled"),
     "ours, 256 items a chunk": partial(ours, chunk_size=256),
@@ -148,12 +176,19 @@ ON_GPU: dict[str, Callable[[Inputs], Tensor]] = {
 }
 
 
-def arms_on(device: str) -> dict[str, Callable[[Inputs], Tensor]]:
-    """Those whose libraries are installed."""
-    found = dict(ON_PROCESSOR if device == "cpu" else ON_GPU)
+def left_out(device: str) -> dict[str, str]:
+    """Arms that cannot run there, each with the reason."""
+    if device == "cpu":
+        return dict.fromkeys(LIGER, "Liger Kernel is made for a GPU, and timed on one only")
     if importlib.util.find_spec("liger_kernel") is None:
-        found.pop("Liger's chunked JSD", None)
-    return found
+        return dict.fromkeys(LIGER, "liger-kernel is not installed")
+    return {}
+
+
+def arms_on(device: str) -> dict[str, Callable[[Inputs], Tensor]]:
+    """Those that can run there."""
+    without = left_out(device)
+    return {name: arm for name, arm in (ON_PROCESSOR if device == "cpu" else ON_GPU).items() if name not in without}
 
 
 def step(loss: Callable[[Inputs], Tensor], inputs: Inputs) -> None:

@@ -60,7 +60,7 @@ def online_peers() -> str:
     """Each arm's step and its ratio to ours, for both pairs."""
     found = result("online_peers")
     if "skipped" in found:
-        return _skipped(found)
+        return skipped(found)
     pairs = found["pairs"]
     rows = []
     measured = [arm for arm in ARMS if any(arm in pair["milliseconds_a_step"] for pair in pairs.values())]
@@ -80,7 +80,7 @@ def early_exit() -> str:
     """The worst layer of each teacher."""
     found = result("early_exit")
     if "skipped" in found:
-        return _skipped(found)
+        return skipped(found)
     rows = [
         [
             {"transformer": "equal transformer layers", "cifar_resnet": "CIFAR ResNet"}[name],
@@ -101,7 +101,7 @@ def vision_gpu() -> str:
     """Images a second of each arm, or why there are none."""
     found = result("vision_gpu")
     if "skipped" in found:
-        return _skipped(found)
+        return skipped(found)
     rows = [
         [IMAGE_ARMS[arm], f"{found['milliseconds_a_step'][arm]['median']:.1f}", str(found["images_a_second"][arm])]
         for arm in IMAGE_ARMS
@@ -113,32 +113,8 @@ def vision_gpu() -> str:
     )
 
 
-def lm_loss() -> str:
-    """Time and memory of each way to compute the loss of a language model."""
-    found = result("lm_loss")
-    if "skipped" in found:
-        return _skipped(found)
-    rows = [
-        [
-            row["shape"],
-            row["variant"],
-            f"{row['milliseconds']['min']:.0f}",
-            f"{row['time_ratio_to_eager']:.2f}",
-            "-" if row["megabytes"] is None else f"{row['megabytes']}",
-            "-" if row["memory_ratio_to_eager"] is None else f"{row['memory_ratio_to_eager']:.2f}",
-        ]
-        for row in found["rows"]
-    ]
-    head = ["shape", "variant", "fastest, ms", "time to eager", "peak, MB", "memory to eager"]
-    errors = found["gradient_error"]
-    said = (
-        f"Error of the head's gradient in bfloat16, the teacher close to the student: {errors['ours']:.2%}, and "
-        f"{errors['rounded_logits']:.2%} where logits are rounded. {machine(found)}"
-    )
-    return f"{table(head, rows)}\n\n{said}"
-
-
-def _skipped(found: Mapping[str, Any]) -> str:
+def skipped(found: Mapping[str, Any]) -> str:
+    """In the place of figures, why there are none."""
     return f"*No figures here: {found['skipped']}.*"
 
 
@@ -146,5 +122,4 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "online-peers": online_peers,
     "early-exit": early_exit,
     "vision-gpu": vision_gpu,
-    "lm-loss": lm_loss,
 }

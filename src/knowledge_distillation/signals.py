@@ -27,7 +27,7 @@ class Signals:
 
     Attributes:
         logits: unnormalised scores, classes on the last axis, shape [*batch, classes]; of a sparse teacher a
-            `losses.TopK`.
+            `losses.TopK`, where the loss applies the head itself a `losses.Projected`.
         log_probs: log-probabilities at the temperature the adapter was given, same shape.
         features: what was read inside the model, by module path or by the adapter's own names.
         loss_terms: scalar losses that the model computed itself, by name.

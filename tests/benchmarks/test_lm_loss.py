@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
-from benchmarks.language.arms import ON_PROCESSOR, Shape, make_inputs, step
+from benchmarks.language.arms import LIGER, ON_PROCESSOR, Shape, make_inputs, step
 from benchmarks.language.peak import peak_on_processor
 from tests.benchmarks.asked import run
 
@@ -23,6 +25,21 @@ def test_every_arm_computes_the_same_loss(arm: str, shape: Shape) -> None:
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("arm", LIGER)
+def test_ligers_arms_compute_the_same_loss(arm: str) -> None:
+    """Otherwise the strongest peer is timed at another loss. Without a GPU, in Triton's interpreter, if at all."""
+    pytest.importorskip("liger_kernel")
+    pytest.importorskip("triton")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("neither a GPU nor Triton's interpreter (TRITON_INTERPRET=1)")
+    found, expected = make_inputs(SHAPES[1], device), make_inputs(SHAPES[1], device)
+    step(LIGER[arm], found)
+    step(ON_PROCESSOR["eager"], expected)
+    for one, other in zip(found.leaves, expected.leaves, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_it_gives_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the results page lacks figures, which nobody notices until they are asked for."""
     eager = ON_PROCESSOR["eager"]
@@ -34,6 +51,8 @@ def test_it_gives_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["time_ratio_to_eager"] > 0
     assert found["memory_ratio_to_eager"] == 1
     assert {row["variant"] for row in found["rows"]} == set(ON_PROCESSOR)
+    assert found["left_out"].keys() == LIGER.keys()
+    assert all("GPU" in reason for reason in found["left_out"].values())
     assert found["gradient_error"]["ours"] < found["gradient_error"]["rounded_logits"] / 5
 
 

@@ -287,6 +287,12 @@ def test_the_students_own_loss_is_a_control(tmp_path: Path) -> None:
         ("multi_label", {"binary_cross_entropy": 1.0}),
         ("soft", {}),
         ({"kd": 1.0, "watched": kd.Term(CrossEntropy(), 0.0)}, {}),
+        ({"mix": {"loss": "fused_divergence", "hard_weight": 0.5}}, {"cross_entropy of mix": 1.0}),
+        (
+            {"mix": {"loss": "fused_divergence", "hard_weight": 0.5, "weight": 2}, "cross_entropy": 0.3},
+            {"cross_entropy of mix": 1.0, "cross_entropy": 0.3},
+        ),
+        ({"fused_divergence": 1.0}, {}),
     ],
 )
 def test_the_control_keeps_the_terms_that_need_no_teacher(objective: Any, weights: dict[str, float]) -> None:

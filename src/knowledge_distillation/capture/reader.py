@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter
+from knowledge_distillation.capture.left_head import LeftHead, output_layer
 from knowledge_distillation.capture.paths import modules_by_path, resolve
 from knowledge_distillation.capture.taps import Taps
 from knowledge_distillation.errors import CaptureError, ModelContractError, nearest
-from knowledge_distillation.losses import TopK
+from knowledge_distillation.losses import Projected, TopK
 from knowledge_distillation.signals import OUTPUTS, Signals
 
 INPUT = "input:"
@@ -32,6 +34,8 @@ class Reader:
         whose: "student" or "teacher", for messages.
         stop_early: end the forward after the last wanted module when nothing else is wanted; for a model whose
             later modules need not run.
+        leaves_head: give a `Projected` in the place of whole logits, where the adapter takes a `head` and no tap reads
+            what the model's head gives.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Reader:
         wanted: Sequence[str] = (),
         whose: str = "student",
         stop_early: bool = False,
+        leaves_head: bool = False,
     ) -> None:
         self.model = model
         self.adapter = adapter
@@ -61,6 +66,9 @@ class Reader:
         self._inputs = [
             Taps(model, some, "input", keep="forward", clone=clone) for clone, some in kinds.items() if some
         ]
+        tapped = {known[path] for path in outputs if path in known}
+        leaves = leaves_head and "head" in inspect.signature(adapter).parameters and output_layer(model) not in tapped
+        self._left: dict[str, Any] = {"head": LeftHead(whose)} if leaves else {}
         self._checked = False
 
     def attach(self) -> None:
@@ -86,7 +94,7 @@ class Reader:
             self._taps.run(self.adapter, self.model, batch, self.temperature)
             signals = Signals(features=self._taps.take())
         else:
-            signals = self.adapter(self.model, batch, self.temperature)
+            signals = self.adapter(self.model, batch, self.temperature, **self._left)
             if not isinstance(signals, Signals):
                 raise ModelContractError(
                     f"The {self.whose}'s adapter must return Signals, got {type(signals).__name__}. Write "
@@ -119,7 +127,7 @@ class Reader:
     def _check(self, signals: Signals) -> None:
         for name in OUTPUTS:
             value = getattr(signals, name)
-            if value is not None and not isinstance(value, (Tensor, TopK)):
+            if value is not None and not isinstance(value, (Tensor, TopK, Projected)):
                 raise ModelContractError(
                     f"The {self.whose}'s {name} must be a tensor of shape [*batch, classes], got "
                     f"{type(value).__name__}. Let {type(self.model).__name__}'s forward return one, or pass an adapter."

@@ -19,6 +19,7 @@ from knowledge_distillation.losses import (
     HingeRanking,
     LogisticRanking,
     Loss,
+    Projected,
     SampledCrossEntropy,
     TopK,
     TopKKL,
@@ -170,7 +171,7 @@ class BoundTerm:
         )
 
     def _label_complaint(self, said: Any, labels: Any) -> str | None:
-        if not isinstance(said, Tensor) or not isinstance(labels, Tensor) or labels.device.type != "cpu":
+        if not isinstance(said, (Tensor, Projected)) or not isinstance(labels, Tensor) or labels.device.type != "cpu":
             return None
         classes = said.shape[getattr(self.loss, "class_axis", -1)]
         ignored = getattr(self.loss, "ignore_index", IGNORED)
@@ -190,6 +191,12 @@ class BoundTerm:
     def counts_items(self, student: Signals) -> bool:
         """Whether this term is a mean over the items that the student's mask counts."""
         return student.mask is not None and (self.takes_mask or self.is_own) and "token_mask" not in self.takes
+
+    @property
+    def applies_head(self) -> bool:
+        """Whether its loss takes hidden states and a head (`Projected`) where it reads logits."""
+        asks_more = self.projector is not None or self.term.gather or self.term.views is not None
+        return isinstance(self.loss, FusedDivergence) and not asks_more
 
     @property
     def undivided(self) -> str:

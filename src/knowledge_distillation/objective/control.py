@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 
 from knowledge_distillation.errors import ConfigError
-from knowledge_distillation.losses import CrossEntropy
+from knowledge_distillation.losses import CrossEntropy, FusedDivergence
 from knowledge_distillation.objective.binding import bind
 from knowledge_distillation.objective.objective import Objective
 from knowledge_distillation.objective.term import Term
@@ -18,17 +18,24 @@ SMOOTHING = 0.1
 def without_teacher(objective: Objective) -> dict[str, Term]:
     """The terms of an objective that look at no teacher, such as cross-entropy or the student's own loss.
 
+    Of a fused divergence that mixes cross-entropy in, that half remains.
+
     Args:
         objective: not changed; the terms have losses of their own.
 
     Returns:
         Name -> term, empty if there is none. One term alone gets the weight 1; several keep theirs.
     """
-    own = {
-        name: copy.deepcopy(term)
-        for name, term in objective.terms.items()
-        if not term.is_monitor and not bind(name, term).uses_teacher
-    }
+    own = {}
+    for name, term in objective.terms.items():
+        loss = term.loss
+        if term.is_monitor:
+            continue
+        if not bind(name, term).uses_teacher:
+            own[name] = copy.deepcopy(term)
+        elif isinstance(loss, FusedDivergence) and loss.hard_weight:
+            labels = CrossEntropy(ignore_index=loss.ignore_index)
+            own[f"cross_entropy of {name}"] = Term(labels, weight=term.weight * loss.hard_weight)
     if len(own) == 1:
         return {name: replace(term, weight=1.0) for name, term in own.items()}
     return own

@@ -89,6 +89,16 @@ class Objective(nn.Module):
                 names.update(dict.fromkeys(each(getattr(bound, side))))
         return tuple(names)
 
+    def leaves_head(self, side: str) -> bool:
+        """Whether all terms that read the logits of a side can apply the head themselves: none needs them whole.
+
+        Args:
+            side: "student" or "teacher".
+        """
+        read = [bound for bound in self._bound if not bound.is_own and (side == "student" or bound.uses_teacher)]
+        of_logits = [bound for bound in read if "logits" in each(getattr(bound, side))]
+        return bool(of_logits) and all(bound.applies_head for bound in of_logits)
+
     @property
     def is_ready(self) -> bool:
         """Whether every loss and projector is built and every role found; if not, call `find_layers` and `prepare`."""

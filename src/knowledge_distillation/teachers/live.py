@@ -56,6 +56,7 @@ class LiveTeacher:
         self._stand_in: nn.Module | None = None
         self._precision: torch.dtype | None = None
         self._head: HeadOnValidTokens | None = None
+        self._leaves_head = False
 
     @property
     def fingerprint(self) -> str:
@@ -110,6 +111,15 @@ class LiveTeacher:
         if head is not None:
             head.attach()
 
+    def leave_head(self, left: bool) -> None:
+        """Give a `Projected` in the place of whole logits until `release`, where adapter and model allow it.
+
+        A model on another device than the student, on several, or sharded makes its logits itself.
+        """
+        if left != self._leaves_head:
+            self._detach()
+        self._leaves_head = left
+
     def signals(self, batch: Any, wanted: Sequence[str] = ("logits",)) -> Signals:
         """What the model says about a batch, without gradient; ends after the last wanted module where it can.
 
@@ -123,17 +133,19 @@ class LiveTeacher:
         reader = self._reader
         if reader is None or reader.wanted != wanted:
             self._detach()
+            is_whole = not is_spread(self.model)
             reader = self._reader = Reader(
                 self.voice,
                 self.adapter,
                 temperature=self.temperature,
                 wanted=tuple(wanted),
                 whose="teacher",
-                stop_early=not is_spread(self.model),  # a sharded forward must come to its end in every process
+                stop_early=is_whole,  # a sharded forward must come to its end in every process
+                leaves_head=self._leaves_head and is_whole and self._own == self._students,
             )
             reader.attach()
         if self._head is not None:
-            self._head.look_at(batch)
+            self._head.look_at(None if self._leaves_head else batch)
         if self._own != self._students:
             batch = map_leaves(batch, partial(_moved, device=self._own))
         with torch.no_grad(), self._autocast():
@@ -150,6 +162,7 @@ class LiveTeacher:
     def release(self) -> None:
         """Take hooks off and give every module its own mode back."""
         self._detach()
+        self._leaves_head = False
         for module, mode in self._modes:
             module.training = mode
         self._modes = []

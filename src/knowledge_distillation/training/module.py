@@ -27,7 +27,7 @@ from knowledge_distillation.training.joining import join, leave_out
 from knowledge_distillation.training.loaders import WholeLoader, loader_for
 from knowledge_distillation.training.optimizers import OptimizerFactory, check_optimizer, make_optimizer
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline
-from knowledge_distillation.training.preparing import prepare_objective
+from knowledge_distillation.training.preparing import prepare_objective, prepare_teacher
 from knowledge_distillation.training.resumable_loader import resumable
 from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
 from knowledge_distillation.training.sharding import shard
@@ -320,6 +320,7 @@ class DistillationModule(StepModule):
             self._student_adapter,
             temperature=self.temperature,
             wanted=tuple(dict.fromkeys((*self.objective.wanted("student"), *mirrored))),
+            leaves_head=self._mirror is None and self.objective.leaves_head("student"),
         )
 
     def on_fit_start(self) -> None:
@@ -350,7 +351,7 @@ class DistillationModule(StepModule):
 
     def _prepare_teacher(self) -> None:
         if self._teacher is not None and not self._teacher_ready:
-            self._teacher.prepare(self.device)
+            prepare_teacher(self._teacher, self.objective, self.device)
             self._teacher_ready = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

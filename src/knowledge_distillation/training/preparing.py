@@ -81,7 +81,12 @@ def make_ready(
             objective.find_layers(side, {role: find_role(role, model, example, side) for role in roles})
     asked = objective.wanted("teacher")
     mirrored = teacher.reads(asked) if isinstance(teacher, ReadsStudent) else ()
-    reader = Reader(student, adapter, wanted=tuple(dict.fromkeys((*objective.wanted("student"), *mirrored))))
+    reader = Reader(
+        student,
+        adapter,
+        wanted=tuple(dict.fromkeys((*objective.wanted("student"), *mirrored))),
+        leaves_head=objective.leaves_head("student") and not mirrored,
+    )
     reader.attach()
     try:
         with undisturbed(student):
@@ -90,10 +95,17 @@ def make_ready(
         reader.detach()
     taught = None
     if teacher is not None and objective.needs_teacher:
-        teacher.prepare(device)
+        prepare_teacher(teacher, objective, device)
         taught = teacher.from_student(said) if isinstance(teacher, ReadsStudent) else teacher.signals(batch, asked)
     objective.prepare(said, taught, {**sizes, **said.extras}, partial(_part, models["teacher"], content))
     objective.to(device)
+
+
+def prepare_teacher(teacher: Teacher, objective: Objective, device: torch.device) -> None:
+    """Get a teacher ready to answer: on the device, its head left to the objective where that applies it."""
+    teacher.prepare(device)
+    if isinstance(teacher, LiveTeacher):
+        teacher.leave_head(objective.leaves_head("teacher"))
 
 
 def loader_sizes(loader: Any) -> dict[str, int]:

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from knowledge_distillation.cli import main
 from knowledge_distillation.domains.language import causal_lm
 from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.losses import FusedDivergence, Projected, TopK
 from knowledge_distillation.recipes.preparing import begun
 from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe, read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
@@ -115,6 +116,36 @@ def test_small_encodings_teach(encoding: Any, objective: Any, teacher: str, text
     assert manifest["signals"]["logits"]["per_token"]
     run = run_recipe(recipe, directory=tmp_path / "run")
     assert math.isfinite(run.scores["val"])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("k", [None, 20], ids=["live", "cached"])
+def test_a_fused_loss_trains_as_the_plain_ones_do(
+    k: int | None, packed: bool, teacher: str, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a recipe that saves memory gives another student: by its shift, its mask, or padding columns."""
+    taken, forward = set(), FusedDivergence.forward
+
+    def noted(loss: Any, ours: Any, theirs: Any, **beside: Any) -> Any:
+        taken.add((type(ours), type(theirs)))
+        return forward(loss, ours, theirs, **beside)
+
+    monkeypatch.setattr(FusedDivergence, "forward", noted)
+    data = {"name": "jsonl", "path": str(records), "length": 64, "validation": 0.2, "packed": packed}
+    fused: dict[str, Any] = {"mix": {"loss": "fused_divergence", "hard_weight": 0.5}}
+    plain: dict[str, Any] = {"forward_kl": 1.0, "cross_entropy": 0.5}
+    sections: dict[str, Any] = {}
+    if k:
+        plain = {"top_k_kl": {"loss": "top_k_kl", "k": k}, "cross_entropy": 0.5}
+        sections["cache"] = {"directory": str(tmp_path / "cache"), "signals": {"logits": {"name": "top_k", "k": k}}}
+        cache_recipe(recipe_of(teacher, data, objective=plain, **sections))
+    students = [
+        run_recipe(recipe_of(teacher, data, objective=objective, **sections), directory=tmp_path / name).student
+        for name, objective in (("fused", fused), ("plain", plain))
+    ]
+    assert (Projected, TopK if k else Projected) in taken
+    for one, other in zip(*(student.parameters() for student in students), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_layers_are_searched_on_the_tokens_that_count(teacher: str, records: Path, tmp_path: Path) -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters.auto import IGNORED, LABEL_KEYS, SIDE_KEYS, call, read_output
+from knowledge_distillation.capture.left_head import LeftHead
 from knowledge_distillation.errors import ModelContractError
 from knowledge_distillation.signals import Signals
 
 IDS, MASK, POSITIONS, TEACHER = "input_ids", "attention_mask", "position_ids", "teacher_"
 
 
-def causal_student(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
+def causal_student(model: nn.Module, batch: Any, temperature: float = 1.0, *, head: LeftHead | None = None) -> Signals:
     """A causal language model on batches as Hugging Face's collators make them; labels are shifted here, nowhere else.
 
     Row t of the logits [samples, tokens, vocabulary] stays where it is; its label is the token at t + 1, and the mask
@@ -31,18 +33,20 @@ def causal_student(model: nn.Module, batch: Any, temperature: float = 1.0) -> Si
             A mask that numbers the documents of a row from 1 keeps them apart: none sees another, and each has
             positions from 0.
         temperature: accepted for the adapter's signature; not used.
+        head: leaves the model's head to the loss: `logits` are then a `Projected` of the same shape, where the model
+            allows it. None: logits as the model makes them.
 
     Raises:
         ModelContractError: if the batch has no such entries, is longer than the model's positions, or the logits are
             not one row a token.
     """
     entries = _entries(batch, is_teacher=False)
-    signals = _said(model, entries)
+    signals = _said(model, entries, head)
     labels = next_tokens(entries)
     return replace(signals, labels=labels, mask=labels != IGNORED)
 
 
-def causal_teacher(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
+def causal_teacher(model: nn.Module, batch: Any, temperature: float = 1.0, *, head: LeftHead | None = None) -> Signals:
     """The same for a teacher: its logits, since which of them count is the student's to say.
 
     Args:
@@ -50,13 +54,14 @@ def causal_teacher(model: nn.Module, batch: Any, temperature: float = 1.0) -> Si
         batch: as of `causal_student`. Entries with "teacher_" in front are the teacher's where its tokenizer is another
             one; which of its tokens count is told then by the mask.
         temperature: accepted for the adapter's signature; not used.
+        head: as of `causal_student`.
 
     Raises:
         ModelContractError: as of `causal_student`.
     """
     apart = isinstance(batch, Mapping) and TEACHER + IDS in batch
     entries = _entries(batch, is_teacher=apart)
-    return replace(_said(model, entries), labels=None, mask=next_tokens(entries) != IGNORED if apart else None)
+    return replace(_said(model, entries, head), labels=None, mask=next_tokens(entries) != IGNORED if apart else None)
 
 
 def next_tokens(batch: Mapping[str, Any]) -> Tensor:
@@ -110,7 +115,7 @@ def _entries(batch: Any, *, is_teacher: bool) -> dict[str, Any]:
     return {key.removeprefix(TEACHER): value for key, value in own.items()}
 
 
-def _said(model: nn.Module, entries: Mapping[str, Any]) -> Signals:
+def _said(model: nn.Module, entries: Mapping[str, Any], head: LeftHead | None) -> Signals:
     inputs = {key: value for key, value in entries.items() if key not in (*LABEL_KEYS, *SIDE_KEYS)}
     extras = {key: entries[key] for key in SIDE_KEYS if key in entries}
     ids, mask = inputs[IDS], inputs.get(MASK)
@@ -125,8 +130,11 @@ def _said(model: nn.Module, entries: Mapping[str, Any]) -> Signals:
         _keep_apart(model, inputs)
     if hasattr(config, "use_cache"):
         inputs.setdefault("use_cache", False)  # Transformers looks for documents only where it keeps no cache
-    output = call(model, (), inputs)
+    forward = partial(call, model, (), inputs)
+    output, left = (forward(), None) if head is None else head.call(model, forward)
     signals = read_output(output, model, entries, None, extras)
+    if left is not None:
+        signals = replace(signals, logits=left)
     if signals.logits is None or signals.logits.shape[:2] != ids.shape:
         shape = None if signals.logits is None else tuple(signals.logits.shape)
         raise ModelContractError(

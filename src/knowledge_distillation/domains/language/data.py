@@ -13,6 +13,7 @@ from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.language.blocks import Blocks
 from knowledge_distillation.domains.language.generation import GenerationPipeline, exact_match, rouge
+from knowledge_distillation.domains.language.packing import Packed
 from knowledge_distillation.domains.language.pipelines import PerplexityPipeline
 from knowledge_distillation.domains.language.reading import (
     held_out,
@@ -99,6 +100,7 @@ def jsonl(
     tokenizer: str,
     validation: float | str = 0.05,
     length: int = 512,
+    packed: bool = False,
     batch_size: int = 8,
     score: Literal["perplexity", "exact_match", "rouge"] = "perplexity",
     new_tokens: int = 64,
@@ -116,6 +118,8 @@ def jsonl(
         tokenizer: local folder or hub id; for "messages" with a chat template.
         validation: a share of the records, or the path of another file.
         length: tokens a row at most.
+        packed: whether several records share a row for training, as many as `length` takes; none sees another, and the
+            loss of every token stays what it is.
         batch_size: rows a batch.
         score: "perplexity" of what is learnt, or what the student generates greedily compared with the completion:
             "exact_match", or "rouge" (ROUGE-L, extra `rouge`).
@@ -124,19 +128,29 @@ def jsonl(
         teacher_tokenizer: where the teacher's is another one; then the batches hold its tokens as well.
         seed: chooses the records that are held out.
         workers: of the loaders.
+
+    Raises:
+        ConfigError: if a file cannot be read, nothing is left to learn, or rows are to be packed for two tokenizers
+            that split texts in different ways.
     """
     check_whole("length", length, 2, "tokens")
     vocabulary = _vocabulary(tokenizer, gguf_file, teacher_tokenizer)
+    if packed and vocabulary.kind == "foreign":
+        raise ConfigError(
+            f"{vocabulary.explanation} A packed row holds as many texts as fit by the student's tokens, and the "
+            "teacher's would not fit with them. Leave `packed` out."
+        )
 
     def rows(records: Sequence[Mapping[str, Any]]) -> Rows:
         return Rows(_row(vocabulary, record, length) for record in records)
 
     given = read_records(Path(path))
     if isinstance(validation, str):
-        parts: dict[str, Dataset[Any]] = {"train": rows(given), "validation": rows(read_records(Path(validation)))}
+        taught, scored = rows(given), rows(read_records(Path(validation)))
     else:
         kept, held = held_out(len(given), validation, seed)
-        parts = {"train": rows([given[at] for at in kept]), "validation": rows([given[at] for at in held])}
+        taught, scored = rows([given[at] for at in kept]), rows([given[at] for at in held])
+    parts = {"train": Packed(taught, length) if packed else taught, "validation": scored}
     pipeline = None
     if score != "perplexity":
         pipeline = GenerationPipeline(vocabulary.student, SCORES[score](), new_tokens=new_tokens)

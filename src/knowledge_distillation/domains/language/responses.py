@@ -49,7 +49,8 @@ def prompts_of(batch: Mapping[str, Any]) -> Prompts:
             a token is not to be learnt. A sample without any label is a prompt as a whole.
 
     Raises:
-        ModelContractError: if there are no ids, or a prompt is empty: a response must follow something.
+        ModelContractError: if there are no ids, a row holds several texts, or a prompt is empty: a response must
+            follow something.
     """
     ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
     if not isinstance(ids, Tensor) or ids.dim() != 2:
@@ -58,6 +59,11 @@ def prompts_of(batch: Mapping[str, Any]) -> Prompts:
             f"to prompts of tokens. Got {sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__}."
         )
     there = torch.ones_like(ids, dtype=torch.bool) if "attention_mask" not in batch else batch["attention_mask"].bool()
+    if "attention_mask" in batch and int(batch["attention_mask"].max()) > 1:
+        raise ModelContractError(
+            "On-policy training needs one text a row, and the attention mask numbers several: a response would follow "
+            "the first prompt only. Leave `packed` of the data out."
+        )
     learnt = (batch["labels"] != IGNORED) & there if "labels" in batch else torch.zeros_like(there)
     before = there & (learnt.cumsum(dim=1) == 0)
     lengths = before.sum(dim=1)

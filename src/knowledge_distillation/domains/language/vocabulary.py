@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import Adapter, causal_student, causal_teacher
+from knowledge_distillation.capture.left_head import LeftHead
 from knowledge_distillation.domains.language.tokenizers import ids_of, tokens_of
 from knowledge_distillation.errors import ConfigError, ModelContractError
+from knowledge_distillation.losses import Projected
 from knowledge_distillation.signals import Signals
 
 Kind = Literal["identical", "superset", "reordered", "foreign"]
@@ -72,12 +74,16 @@ class Vocabulary:
         """The student's and the teacher's, for `distill(adapter=...)`; both are "causal_lm" but for the columns."""
         return self.student_signals, self.teacher_signals
 
-    def student_signals(self, model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
+    def student_signals(
+        self, model: nn.Module, batch: Any, temperature: float = 1.0, *, head: LeftHead | None = None
+    ) -> Signals:
         """`causal_student`, with logits [samples, tokens, vocabulary] over the student's tokens.
+
+        The head can be left to the loss where one vocabulary is the other's, but for padding columns.
 
         Where tokenizers are foreign, the extras hold "student_ids" and "teacher_ids", which "hybrid_uld" asks for.
         """
-        said = causal_student(model, batch, temperature)
+        said = causal_student(model, batch, temperature, head=head if self.kind == "identical" else None)
         logits = _cut(said.logits, self.tokens, "student")
         if self.kind == "foreign":
             matched = {"student_ids": self.student_ids, "teacher_ids": self.teacher_ids}
@@ -86,14 +92,16 @@ class Vocabulary:
             logits = logits.masked_fill(self._theirs.to(logits.device) < 0, -torch.inf)
         return replace(said, logits=logits)
 
-    def teacher_signals(self, model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
+    def teacher_signals(
+        self, model: nn.Module, batch: Any, temperature: float = 1.0, *, head: LeftHead | None = None
+    ) -> Signals:
         """`causal_teacher`, with logits over the student's tokens; over the teacher's own where these are foreign.
 
         Raises:
             ModelContractError: if the batch holds a token that the teacher does not know.
         """
         if self.kind in ("identical", "foreign"):
-            said = causal_teacher(model, batch, temperature)
+            said = causal_teacher(model, batch, temperature, head=head if self.kind == "identical" else None)
             return replace(said, logits=_cut(said.logits, self.teacher_tokens, "teacher"))
         if self.kind == "reordered" or self.only_student:
             batch = self._translated(batch)
@@ -148,11 +156,13 @@ def _splits_alike(student: Any, teacher: Any, texts: Sequence[str]) -> bool:
     return all(tokens(student, text) == tokens(teacher, text) for text in (*PROBES, *texts))
 
 
-def _cut(logits: Any, tokens: int, whose: str) -> Tensor:
+def _cut(logits: Any, tokens: int, whose: str) -> Any:
     if logits.shape[-1] < tokens:
         raise ConfigError(
             f"The {whose}'s logits must have a column for each of its tokenizer's {tokens:,} tokens, and have "
             f"{logits.shape[-1]:,}: it is the tokenizer of another model. Name the right one."
         )
-    found: Tensor = logits[..., :tokens]
-    return found
+    if isinstance(logits, Projected):
+        bias = None if logits.bias is None else logits.bias[:tokens]
+        return replace(logits, weight=logits.weight[:tokens], bias=bias)
+    return logits[..., :tokens]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from knowledge_distillation.capture.batches import map_leaves
+from knowledge_distillation.losses import Projected
 from knowledge_distillation.signals import OUTPUTS, Signals
 from knowledge_distillation.training.random_state import random_state, restore_random_state
 
@@ -163,6 +164,8 @@ def _floating(signals: Signals | None) -> dict[str, Tensor]:
 
     def keep(name: str) -> Callable[[Any], Any]:
         def add(leaf: Any) -> Any:
+            if isinstance(leaf, Projected):
+                leaf = leaf.hidden
             if isinstance(leaf, Tensor) and leaf.is_floating_point():
                 leaf = leaf.detach()
                 mask = signals.mask
