@@ -241,3 +241,22 @@ def test_a_teacher_in_half_precision_says_nearly_the_same(method: str) -> None:
         said, taught, _ = signals_of(vocabulary, student, teacher.to(dtype))
         found.append(objective_of(method, vocabulary)(said, taught)[0].item())
     assert found[1] == pytest.approx(found[0], rel=0.03)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("pair", BOTH)
+def test_the_student_comes_nearer_to_the_teacher(method: str, pair: str) -> None:
+    """Otherwise the loss is a number that is logged, and its gradient leads nowhere."""
+    vocabulary = resolve(*BOTH[pair])
+    student, teacher = tiny.llama(vocabulary.tokens, seed=1), tiny.llama(vocabulary.teacher_tokens, seed=2)
+    _, taught, batch = signals_of(vocabulary, student, teacher)
+    objective = objective_of(method, vocabulary)
+    optimiser = torch.optim.Adam(student.parameters(), lr=0.01)
+    values = []
+    for _ in range(40):
+        total, _ = objective(vocabulary.student_signals(student, batch), taught)
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        values.append(total.item())
+    assert values[-1] < values[0] / 2

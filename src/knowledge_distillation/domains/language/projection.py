@@ -74,8 +74,10 @@ def surfaces(tokenizer: Any) -> dict[int, bytes]:
 def _is_byte_level(tokenizer: Any) -> bool:
     """Whether tokens are written in GPT-2's alphabet of bytes."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    decoder = json.loads(backend.to_str()).get("decoder") if backend is not None else None
-    return decoder is not None and any(part["type"] == "ByteLevel" for part in (decoder, *decoder.get("decoders", ())))
+    if backend is None or backend.decoder is None:
+        return False
+    told = json.loads(backend.decoder.__getstate__())  # the one way to see the parts of a sequence
+    return any(part["type"] == "ByteLevel" for part in (told, *told.get("decoders", ())))
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -61,9 +61,12 @@ def hybrid_uld(
         matched_weight: w, 0 to 1; None takes the matched share of the teacher's vocabulary.
         temperature: softening of both sides, > 0, dimensionless; 1 in the authors' code.
         teacher_mask: shape [samples, teacher tokens]; pairs tokens by their place, see `uld`.
-        labels, spans, teacher_labels, teacher_spans: compare spans of the same text instead, see `uld`: the
-            probabilities of a span's first token, times that of its further tokens; what is missing from 1 is
-            another outcome of the JSD.
+        labels: the token that each of the student's rows is about, shape [samples, tokens]; for spans.
+        spans: the number of the span of this token, shape [samples, tokens], -1 for none, see `uld`. With spans,
+            the probabilities of a span's first token, times that of its further tokens, are compared; what they
+            lack to 1 is another outcome of the JSD.
+        teacher_labels: the token that each of the teacher's rows is about, shape [samples, teacher tokens].
+        teacher_spans: the number of the span of this token, shape [samples, teacher tokens].
         mask: shape [*batch], True where the student's item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 

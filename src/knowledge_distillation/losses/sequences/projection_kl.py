@@ -47,7 +47,8 @@ def projection_kl(
         spans: the number of the span of this token, from 0, as of `align_spans`; -1 for none. With spans, both sides
             are compared where one begins. There the teacher's mass for the text that stands there goes to the student's
             own first token of it, whatever the projection says. Spans of several tokens on both sides do not count.
-        teacher_labels, teacher_spans: the same for the teacher's rows, shape [samples, teacher tokens].
+        teacher_labels: the token that each of the teacher's rows is about, shape [samples, teacher tokens].
+        teacher_spans: the number of the span of this token, shape [samples, teacher tokens].
         mask: shape [*batch], True where the student's item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 

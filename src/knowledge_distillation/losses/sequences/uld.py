@@ -55,7 +55,8 @@ def uld(
         spans: the number of the span of this token, from 0, as of `align_spans`; -1 for none. With spans, spans of
             the same text meet instead of tokens at the same place: the distribution of a span's first token, times
             the probability of its further tokens.
-        teacher_labels, teacher_spans: the same for the teacher's rows, shape [samples, teacher tokens].
+        teacher_labels: the token that each of the teacher's rows is about, shape [samples, teacher tokens].
+        teacher_spans: the number of the span of this token, shape [samples, teacher tokens].
         mask: shape [*batch], True where the student's item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
