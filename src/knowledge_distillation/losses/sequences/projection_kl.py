@@ -75,7 +75,8 @@ def projection_kl(
 
     Differs: X-Token projects the student's distribution onto the teacher's vocabulary and averages log-probabilities
         over spans; here the teacher's is projected, without gradient, so that the student is taught its own tokens.
-        What has no place is left out and the rest divided by its sum; there it is an outcome of its own.
+        What has no place is left out and the rest divided by its sum; byte-prefix marginalization keeps it as an
+        outcome of its own.
     """
     check_positive("temperature", temperature)
     classes = teacher_logits.shape[-1], student_logits.shape[-1]
