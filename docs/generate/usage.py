@@ -58,6 +58,7 @@ RECIPE_NOTES = {
     "srrl": "`classifier: auto` is the teacher's last linear layer.",
     "simkd": "`classifier: auto` is the teacher's last linear layer, through which the finished student answers.",
     "hybrid_uld": "The ids are examples: of the same tokens in both vocabularies, in one order.",
+    "projection_kl": "The projection is read from both tokenizers by the [language domain](../tokenizers.md)'s data.",
     "sampled_cross_entropy": (
         "The draws come from a [teacher cache](../cache.md): `cache: {signals: {logits: {name: sampled, draws: 12}}}`."
     ),
@@ -89,8 +90,11 @@ def usage(entry: Entry) -> Usage:
     arguments = ", ".join([*inputs, *(f"{name}={name}" for name in entry.facts.needs)])
     if as_module:
         given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        if entry.name in ("hybrid_uld", "srrl"):
-            given = {"hybrid_uld": "student_ids, teacher_ids", "srrl": f"{given}, classifier=teacher.fc"}[entry.name]
+        given = {
+            "hybrid_uld": "student_ids, teacher_ids",
+            "projection_kl": "projection",
+            "srrl": f"{given}, classifier=teacher.fc",
+        }.get(entry.name, given)
         make, call = f"criterion = kd.losses.{entry.module.__name__}({given})", f"loss = criterion({arguments})"
     else:
         make, call = "", f"loss = kd.losses.{entry.name}({arguments})"

@@ -113,10 +113,11 @@ def class_permutation(case: Case, draw: Draw) -> None:
         for width in {tensor.shape[-1] for tensor in [*tensors(inputs.student), *tensors(inputs.teacher)]}
     }
     renamed = on_signals(inputs, lambda tensor: tensor[..., orders[tensor.shape[-1]]])
-    labels = inputs.needs.get("labels")
-    if isinstance(labels, torch.Tensor) and not labels.is_floating_point():
-        new_name = orders[tensors(inputs.student)[0].shape[-1]].argsort()
-        labels = torch.where(labels >= 0, new_name[labels.clamp(min=0)], labels)
-        renamed = replace(renamed, needs={**inputs.needs, "labels": labels})
+    for name, signal in {"labels": inputs.student, "teacher_labels": inputs.teacher}.items():
+        labels = inputs.needs.get(name)
+        if isinstance(labels, torch.Tensor) and not labels.is_floating_point():
+            new_name = orders[tensors(signal)[0].shape[-1]].argsort()
+            labels = torch.where(labels >= 0, new_name[labels.clamp(min=0)], labels)
+            renamed = replace(renamed, needs={**renamed.needs, name: labels})
     value = evaluate(case, renamed)
     assert_near(value, evaluate(case, inputs), 1e-8, floor=EXACT.floor, what="the value with renamed classes")

@@ -71,6 +71,7 @@ from knowledge_distillation.losses.sequences.generalized_jsd import GeneralizedJ
 from knowledge_distillation.losses.sequences.hybrid_uld import HybridULD, hybrid_uld
 from knowledge_distillation.losses.sequences.minillm import MiniLLM, minillm
 from knowledge_distillation.losses.sequences.projected import Projected
+from knowledge_distillation.losses.sequences.projection_kl import ProjectionKL, projection_kl
 from knowledge_distillation.losses.sequences.ranking import (
     HingeRanking,
     LogisticRanking,
@@ -173,6 +174,7 @@ __all__ = [
     "Patient",
     "PixelKD",
     "Projected",
+    "ProjectionKL",
     "QueueKL",
     "RKDAngle",
     "RKDDistance",
@@ -258,6 +260,7 @@ __all__ = [
     "pixel_kd",
     "pkd_features",
     "pkt",
+    "projection_kl",
     "queue_kl",
     "reversal_at",
     "reverse_kl",

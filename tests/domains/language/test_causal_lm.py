@@ -174,3 +174,16 @@ def test_a_batch_that_cannot_be_read_is_refused(batch: Any, message: str) -> Non
 def test_the_adapter_has_a_name() -> None:
     """Otherwise a recipe cannot say it."""
     assert adapter_pair("causal_lm") == (causal_student, causal_teacher)
+
+
+@pytest.mark.parametrize("loss", ["forward_kl", "reverse_kl", "generalized_jsd", "tvd", "top_k_kl", "cross_entropy"])
+def test_a_batch_in_which_nothing_counts_trains_nothing(loss: str) -> None:
+    """Otherwise one batch of prompts alone makes every weight NaN, or trains on padding."""
+    student, teacher = tiny.llama(seed=1), tiny.llama(seed=2)
+    ids = torch.randint(1, 97, (2, 5))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.full_like(ids, -100)}
+    said, taught = causal_student(student, batch), causal_teacher(teacher, batch)
+    total, _ = as_objective({loss: 1.0})(said, taught)
+    total.backward()  # type: ignore[no-untyped-call]
+    assert total.item() == 0.0
+    assert all(not parameter.grad.any() for parameter in student.parameters() if parameter.grad is not None)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE, WordLevel
-from tokenizers.pre_tokenizers import ByteLevel, Split
-from tokenizers.trainers import BpeTrainer
+from tokenizers.pre_tokenizers import ByteLevel, Split, Whitespace
+from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -57,6 +57,14 @@ def pieces(texts: Sequence[str], size: int = 300) -> Any:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
+
+
+def words(texts: Sequence[str]) -> Any:
+    """A tokenizer of one token a word or sign of these texts, and one for all others."""
+    tokenizer = Tokenizer(WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.train_from_iterator(texts, WordLevelTrainer(special_tokens=["<end>", "<unk>"], show_progress=False))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unk>", pad_token="<end>")
 
 
 def llama(vocabulary: int = 97, layers: int = 2, seed: int = 0, **settings: Any) -> LlamaForCausalLM:

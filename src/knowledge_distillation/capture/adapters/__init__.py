@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from knowledge_distillation.capture.adapters.auto import IGNORED, LABEL_KEYS, SIDE_KEYS, Adapter, auto, split_batch
-from knowledge_distillation.capture.adapters.causal_lm import causal_student, causal_teacher
+from knowledge_distillation.capture.adapters.causal_lm import causal_student, causal_teacher, next_tokens
 from knowledge_distillation.capture.adapters.normalised import check_normalised
 from knowledge_distillation.capture.adapters.original import GIVEN_PROB, original_student, original_teacher
 from knowledge_distillation.capture.adapters.response_pairs import response_pairs
@@ -51,6 +51,7 @@ __all__ = [
     "causal_student",
     "causal_teacher",
     "check_normalised",
+    "next_tokens",
     "original_student",
     "original_teacher",
     "response_pairs",

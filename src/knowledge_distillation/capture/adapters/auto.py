@@ -14,7 +14,7 @@ from knowledge_distillation.signals import EMPTY, Signals
 Adapter = Callable[[nn.Module, Any, float], Signals]
 """(model, batch, temperature) -> what the model says about the batch; tensors keep their graph."""
 LABEL_KEYS = ("labels", "label", "targets", "target")
-SIDE_KEYS = ("index", "boxes", "image_size", "from_teacher", "token_mask", "sampled_log_probs")
+SIDE_KEYS = ("index", "boxes", "image_size", "from_teacher", "token_mask", "sampled_log_probs", "spans")
 """Entries of a batch that losses ask for by name, and that are no inputs of a model which does not name them."""
 IGNORED = -100
 FEATURE_OUTPUTS = ("last_hidden_state", "pooler_output", "hidden_states", "attentions")

@@ -72,7 +72,8 @@ def _two_texts(patient: Patient, ids: Tensor, comparing: list[str]) -> Iterator[
         )
         + f", and {', '.join(comparing)} compares token id by token id.",
         HARM,
-        "Use a loss between tokenizers (uld, hybrid_uld), or reorder the teacher's vocabulary to the student's.",
+        "Use a loss between tokenizers (hybrid_uld, projection_kl, uld), or reorder the teacher's vocabulary to the "
+        "student's.",
     )
 
 
@@ -114,7 +115,7 @@ def _sizes(patient: Patient, comparing: list[str]) -> Iterator[Finding]:
         "They cannot be compared token by token.",
         f"Cut the wider logits to {min(own, theirs)} in an adapter: the rows beyond are padding that no token uses."
         if padded
-        else "Use a loss between tokenizers (uld, hybrid_uld) with adapter='two_tokenizers'.",
+        else "Use a loss between tokenizers (hybrid_uld, projection_kl, uld) with adapter='two_tokenizers'.",
     )
 
 

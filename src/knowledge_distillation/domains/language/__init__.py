@@ -7,6 +7,7 @@ from knowledge_distillation.domains.language.generation import GenerationPipelin
 from knowledge_distillation.domains.language.models import causal_lm
 from knowledge_distillation.domains.language.on_policy import AdaptiveReplay, OnPolicy
 from knowledge_distillation.domains.language.pipelines import AgreementPipeline, PerplexityPipeline
+from knowledge_distillation.domains.language.projection import projection
 from knowledge_distillation.domains.language.responses import Prompts, Responses
 from knowledge_distillation.domains.language.rows import Rows, encoded, padded
 from knowledge_distillation.domains.language.sampler_names import adaptive_replay, on_policy

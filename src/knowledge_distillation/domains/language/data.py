@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.data import Data
+from knowledge_distillation.domains.language.alignment import span_rows
 from knowledge_distillation.domains.language.blocks import Blocks
 from knowledge_distillation.domains.language.generation import GenerationPipeline, exact_match, rouge
 from knowledge_distillation.domains.language.packing import Packed
@@ -21,7 +22,7 @@ from knowledge_distillation.domains.language.reading import (
     read_records,
     texts_by_part,
 )
-from knowledge_distillation.domains.language.rows import Rows, encoded, padded, prompt_row
+from knowledge_distillation.domains.language.rows import Pieces, Rows, encoded, padded, prompt_row
 from knowledge_distillation.domains.language.tokenizers import (
     beginning_of,
     end_of_text,
@@ -188,11 +189,21 @@ def prompts(
 
 def _row(vocabulary: Vocabulary, record: Mapping[str, Any], length: int) -> dict[str, Any] | None:
     own, whole = vocabulary.student, "messages" in record
-    row = encoded(own, pieces_of(own, record), length, whole=whole)
+    pieces = pieces_of(own, record)
+    row = encoded(own, pieces, length, whole=whole)
     if vocabulary.kind != "foreign" or row is None:
         return row
-    theirs = encoded(vocabulary.teacher, pieces_of(vocabulary.teacher, record), length, whole=whole)
-    return None if theirs is None else {**row, **{f"teacher_{name}": ids for name, ids in theirs.items()}}
+    their_pieces = pieces_of(vocabulary.teacher, record)
+    theirs = encoded(vocabulary.teacher, their_pieces, length, whole=whole)
+    if theirs is None:
+        return None
+    learnt = _learnt(pieces), _learnt(their_pieces)
+    spans = span_rows(own, vocabulary.teacher, (row, theirs), learnt, ended=not whole)
+    return {**row, **{f"teacher_{name}": ids for name, ids in theirs.items()}, **spans}
+
+
+def _learnt(pieces: Pieces) -> list[str]:
+    return [text for text, is_learnt in pieces if is_learnt]
 
 
 def _vocabulary(tokenizer: str, gguf_file: str | None, teacher_tokenizer: str | None) -> Vocabulary:

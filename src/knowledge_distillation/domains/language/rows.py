@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 Pieces = Sequence[tuple[str, bool]]
 """A text in pieces, each with whether it is learnt."""
 Encoded = dict[str, Tensor]
+PADDING = {"labels": IGNORED, "spans": -1}
+"""What stands in a batch behind a shorter row, by the end of the entry's name; else 0."""
 
 
 def encoded(tokenizer: Any, pieces: Pieces, length: int, *, whole: bool = False) -> Encoded | None:
@@ -156,8 +158,8 @@ def padded(rows: Sequence[Encoded]) -> dict[str, Tensor]:
     """A batch: rows padded on the right to the longest, with an attention mask from their lengths, never from ids.
 
     Args:
-        rows: with input_ids and labels, and the same with "teacher_" in front where its tokenizer is another one; those
-            of `Blocks` have their mask already.
+        rows: with input_ids and labels, and the same with "teacher_" in front where its tokenizer is another one, then
+            also "spans"; those of `Blocks` have their mask already.
 
     Example:
         >>> batch = padded([{"input_ids": torch.tensor([5, 6]), "labels": torch.tensor([-100, 6])},
@@ -168,7 +170,8 @@ def padded(rows: Sequence[Encoded]) -> dict[str, Tensor]:
     batch = {}
     for name in rows[0]:
         columns = [row[name] for row in rows]
-        batch[name] = pad_sequence(columns, batch_first=True, padding_value=IGNORED if name.endswith("labels") else 0)
+        nothing = next((value for ending, value in PADDING.items() if name.endswith(ending)), 0)
+        batch[name] = pad_sequence(columns, batch_first=True, padding_value=nothing)
         mask = name.replace("input_ids", "attention_mask")
         if mask != name and mask not in rows[0]:
             batch[mask] = pad_sequence([torch.ones_like(column) for column in columns], batch_first=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from knowledge_distillation.capture.adapters import Adapter, causal_student, causal_teacher
+from knowledge_distillation.capture.adapters import Adapter, causal_student, causal_teacher, next_tokens
 from knowledge_distillation.capture.left_head import LeftHead
+from knowledge_distillation.domains.language.projection import projection
 from knowledge_distillation.domains.language.tokenizers import ids_of, tokens_of
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.losses import Projected
@@ -65,9 +67,15 @@ class Vocabulary:
             f"teacher reads and answers through a table. {self.only_student:,} tokens are the student's alone and "
             f"{self.only_teacher:,} the teacher's: these get no probability.",
             "foreign": f"Student and teacher split texts in different ways and share {shared:,} of {self.tokens:,} and "
-            f"{self.teacher_tokens:,} tokens: each reads its own. Use a loss between tokenizers, 'uld' or 'gold'.",
+            f"{self.teacher_tokens:,} tokens: each reads its own, and spans of the same text are compared. Use a loss "
+            "between tokenizers: 'gold', 'projection_kl' or 'uld'.",
         }[self.kind]
         return f"{found} Columns of logits beyond the last token's are padding and are cut."
+
+    @cached_property
+    def projection(self) -> Tensor:
+        """Of the teacher's tokens onto the student's, sparse [teacher's tokens, student's]; see `projection`."""
+        return projection(self.student, self.teacher)
 
     @property
     def adapters(self) -> tuple[Adapter, Adapter]:
@@ -81,13 +89,15 @@ class Vocabulary:
 
         The head can be left to the loss where one vocabulary is the other's, but for padding columns.
 
-        Where tokenizers are foreign, the extras hold "student_ids" and "teacher_ids", which "hybrid_uld" asks for.
+        Where tokenizers are foreign, the extras hold what losses between tokenizers ask for: "student_ids" and
+        "teacher_ids" of the shared tokens, the "projection", and, of batches with spans, those of both sides with the
+        "teacher_labels".
         """
         said = causal_student(model, batch, temperature, head=head if self.kind == "identical" else None)
         logits = _cut(said.logits, self.tokens, "student")
         if self.kind == "foreign":
-            matched = {"student_ids": self.student_ids, "teacher_ids": self.teacher_ids}
-            return replace(said, logits=logits, extras={**said.extras, **matched})
+            matched = {"student_ids": self.student_ids, "teacher_ids": self.teacher_ids, "projection": self.projection}
+            return replace(said, logits=logits, extras={**said.extras, **matched, **_spans(batch)})
         if self.kind != "identical" and len(self.student_ids) < self.tokens:
             logits = logits.masked_fill(self._theirs.to(logits.device) < 0, -torch.inf)
         return replace(said, logits=logits)
@@ -98,8 +108,15 @@ class Vocabulary:
         """`causal_teacher`, with logits over the student's tokens; over the teacher's own where these are foreign.
 
         Raises:
-            ModelContractError: if the batch holds a token that the teacher does not know.
+            ModelContractError: if the batch holds a token that the teacher does not know, or none of its own where
+                tokenizers are foreign.
         """
+        if self.kind == "foreign" and (not isinstance(batch, Mapping) or "teacher_input_ids" not in batch):
+            raise ModelContractError(
+                "The teacher splits texts in another way, and the batch holds no 'teacher_input_ids': the student's "
+                "ids mean other words to it. Use the data set 'jsonl' with teacher_tokenizer; it cannot be asked about "
+                "what the student wrote itself (on-policy)."
+            )
         if self.kind in ("identical", "foreign"):
             said = causal_teacher(model, batch, temperature, head=head if self.kind == "identical" else None)
             return replace(said, logits=_cut(said.logits, self.teacher_tokens, "teacher"))
@@ -154,6 +171,14 @@ def _splits_alike(student: Any, teacher: Any, texts: Sequence[str]) -> bool:
         return found
 
     return all(tokens(student, text) == tokens(teacher, text) for text in (*PROBES, *texts))
+
+
+def _spans(batch: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The teacher's side of the spans in a batch; nothing where it has none."""
+    if "teacher_spans" not in batch:
+        return {}
+    theirs = {name.removeprefix("teacher_"): entry for name, entry in batch.items() if name.startswith("teacher_")}
+    return {"teacher_spans": batch["teacher_spans"], "teacher_labels": next_tokens(theirs)}
 
 
 def _cut(logits: Any, tokens: int, whose: str) -> Any:

@@ -18,6 +18,7 @@ from knowledge_distillation.losses.inputs import (
 )
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
+from knowledge_distillation.losses.sequences.aligned import SPAN_INPUTS, aligned, log_complement
 from knowledge_distillation.losses.sequences.generalized_jsd import jsd_terms
 from knowledge_distillation.losses.sequences.spans import pair_tokens
 from knowledge_distillation.losses.sequences.uld import sorted_distance
@@ -35,6 +36,10 @@ def hybrid_uld(
     matched_weight: float | None = None,
     temperature: float = 1.0,
     teacher_mask: Tensor | None = None,
+    labels: Tensor | None = None,
+    spans: Tensor | None = None,
+    teacher_labels: Tensor | None = None,
+    teacher_spans: Tensor | None = None,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -56,6 +61,12 @@ def hybrid_uld(
         matched_weight: w, 0 to 1; None takes the matched share of the teacher's vocabulary.
         temperature: softening of both sides, > 0, dimensionless; 1 in the authors' code.
         teacher_mask: shape [samples, teacher tokens]; pairs tokens by their place, see `uld`.
+        labels: the token that each of the student's rows is about, shape [samples, tokens]; for spans.
+        spans: the number of the span of this token, shape [samples, tokens], -1 for none, see `uld`. With spans,
+            the probabilities of a span's first token, times that of its further tokens, are compared; what they
+            lack to 1 is another outcome of the JSD.
+        teacher_labels: the token that each of the teacher's rows is about, shape [samples, teacher tokens].
+        teacher_spans: the number of the span of this token, shape [samples, teacher tokens].
         mask: shape [*batch], True where the student's item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
@@ -65,7 +76,8 @@ def hybrid_uld(
     Raises:
         ShapeError: if the ids differ in number, the items of both sides do not fit, or a mask does not
             match its items.
-        ConfigError: if beta, matched_weight or temperature is out of range, or reduction is unknown.
+        ConfigError: if beta, matched_weight or temperature is out of range, reduction is unknown, or spans come
+            without their labels.
 
     Example:
         >>> import torch
@@ -79,6 +91,7 @@ def hybrid_uld(
     Differs: the authors' code takes the divergence over the matched tokens alone, which do not sum to 1, so
         that it can fall below 0 at beta 0 and 1; the outcome for the others makes it a divergence. Theirs
         also drops the second part when one side has no unmatched token; here the other side's mass counts.
+        It averages over spans; here over the student's tokens, so that splitting a batch changes nothing.
     """
     student_ids, teacher_ids = check_ids(student_ids, teacher_ids, student_logits.device)
     check_between("beta", beta, 0.0, 1.0)
@@ -86,20 +99,44 @@ def hybrid_uld(
     if matched_weight is None:
         matched_weight = len(teacher_ids) / teacher_logits.shape[-1]
     check_between("matched_weight", matched_weight, 0.0, 1.0)
-    teacher_logits, mask = pair_tokens(student_logits, teacher_logits.detach(), teacher_mask, mask)
-    student, student_rest = split(log_probabilities(hide_masked(student_logits, mask), temperature), student_ids)
-    teacher, teacher_rest = split(log_probabilities(hide_masked(teacher_logits, mask), temperature), teacher_ids)
+    if spans is None:
+        teacher_logits, mask = pair_tokens(student_logits, teacher_logits.detach(), teacher_mask, mask)
+        student, student_rest = split(log_probabilities(hide_masked(student_logits, mask), temperature), student_ids)
+        teacher, teacher_rest = split(log_probabilities(hide_masked(teacher_logits, mask), temperature), teacher_ids)
+    else:
+        both = aligned(
+            student_logits,
+            teacher_logits,
+            labels=labels,
+            spans=spans,
+            teacher_labels=teacher_labels,
+            teacher_spans=teacher_spans,
+            temperature=temperature,
+            teacher_temperature=temperature,
+            mask=mask,
+            teacher_mask=teacher_mask,
+        )
+        student, student_rest = split(both.student.merged, student_ids, log_complement(both.student.further))
+        teacher, teacher_rest = split(both.teacher.merged, teacher_ids, log_complement(both.teacher.further))
     matched = jsd_terms(student, teacher, beta).sum(dim=-1)
     unmatched = sorted_distance(student_rest, teacher_rest)
     values = matched_weight * matched + (1.0 - matched_weight) * unmatched
-    return reduce(values, mask=mask, reduction=reduction)
+    return reduce(values if spans is None else both.by_token(values), mask=mask, reduction=reduction)
 
 
-def split(log_probs: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the ids and of all others together, and the others' masses with 0 at the ids."""
+def split(log_probs: Tensor, ids: Tensor, elsewhere: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the ids and of all others together, and the others' masses with 0 at the ids.
+
+    Args:
+        log_probs: shape [*batch, classes].
+        ids: shape [matched].
+        elsewhere: log of the mass that the classes lack to 1, shape [*batch]; None where they have all.
+    """
     others = log_probs.index_fill(-1, ids, LOWEST_LOGIT)
-    matched = torch.cat([log_probs.index_select(-1, ids), others.logsumexp(dim=-1, keepdim=True)], dim=-1)
-    return matched, others.exp()
+    rest = others.logsumexp(dim=-1, keepdim=True)
+    if elsewhere is not None:
+        rest = torch.logaddexp(rest, elsewhere.unsqueeze(-1))
+    return torch.cat([log_probs.index_select(-1, ids), rest], dim=-1), others.exp()
 
 
 def check_ids(student_ids: Ids, teacher_ids: Ids, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -128,7 +165,7 @@ class HybridULD(Loss):
             year=2025,
             venue="Hugging Face",
         ),
-        takes=("teacher_mask",),
+        takes=("teacher_mask", *SPAN_INPUTS),
         exceptions={"class_permutation": "the matched ids would have to be renamed too"},
     )
 
@@ -162,6 +199,10 @@ class HybridULD(Loss):
         teacher_logits: Tensor,
         *,
         teacher_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        spans: Tensor | None = None,
+        teacher_labels: Tensor | None = None,
+        teacher_spans: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
         return hybrid_uld(
@@ -173,6 +214,10 @@ class HybridULD(Loss):
             matched_weight=self.matched_weight,
             temperature=self.temperature,
             teacher_mask=teacher_mask,
+            labels=labels,
+            spans=spans,
+            teacher_labels=teacher_labels,
+            teacher_spans=teacher_spans,
             mask=mask,
             reduction=self.reduction,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -134,17 +135,40 @@ def merge_spans(log_probs: Tensor, token_ids: Tensor, spans: Tensor, *, keep: Ke
         )
     inside = spans >= 0
     rows = full_precision(hide_masked(log_probs, inside))
-    tokens = rows.shape[1]
+    parts = span_parts(rows, token_ids, spans, keep)
+    return rows_at(rows, parts.kept) + parts.others.unsqueeze(-1), parts.count > 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpanParts:
+    """What the tokens of spans say; column n belongs to span n, and all are [samples, tokens]."""
+
+    kept: Tensor
+    """The row of the span's kept token; any row where there is no span n."""
+    others: Tensor
+    """Log-probability of the span's other tokens, given all before each; 0 where there are none."""
+    count: Tensor
+    """How many tokens the span has, 0 where there is none."""
+
+
+def span_parts(log_probs: Tensor, token_ids: Tensor, spans: Tensor, keep: Keep) -> SpanParts:
+    """The parts that `merge_spans` puts together; arguments as there, log-probabilities finite in every row."""
+    inside = spans >= 0
+    tokens = log_probs.shape[1]
     span = spans.clamp(min=0)
-    position = torch.arange(tokens, device=rows.device).expand_as(spans)
+    position = torch.arange(tokens, device=log_probs.device).expand_as(spans)
     # Tokens outside every span go to a column of their own that is cut off again.
     column = torch.where(inside, span, tokens)
-    empty = position.new_full((len(rows), tokens + 1), tokens if keep == "first" else -1)
+    empty = position.new_full((len(log_probs), tokens + 1), tokens if keep == "first" else -1)
     kept = empty.scatter_reduce(1, column, position, "amin" if keep == "first" else "amax")[:, :tokens]
-    there = (kept >= 0) & (kept < tokens)
     kept = kept.clamp(0, tokens - 1)
-    own = rows.gather(-1, hide_masked(token_ids, inside).unsqueeze(-1)).squeeze(-1)
+    own = log_probs.gather(-1, hide_masked(token_ids, inside).unsqueeze(-1)).squeeze(-1)
     others = inside & (kept.gather(1, span) != position)
-    extra = own.new_zeros(len(rows), tokens + 1).scatter_add(1, column, torch.where(others, own, torch.zeros_like(own)))
-    merged = rows.gather(1, kept.unsqueeze(-1).expand(-1, -1, rows.shape[-1])) + extra[:, :tokens].unsqueeze(-1)
-    return merged, there
+    extra = own.new_zeros(len(own), tokens + 1).scatter_add(1, column, torch.where(others, own, torch.zeros_like(own)))
+    count = torch.zeros_like(empty).scatter_add(1, column, torch.ones_like(position))
+    return SpanParts(kept, extra[:, :tokens], count[:, :tokens])
+
+
+def rows_at(rows: Tensor, places: Tensor) -> Tensor:
+    """The rows [samples, tokens, classes] at these places [samples, spans], shape [samples, spans, classes]."""
+    return rows.gather(1, places.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))

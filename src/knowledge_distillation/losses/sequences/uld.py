@@ -9,6 +9,7 @@ from knowledge_distillation.losses.facts import Facts, Paper
 from knowledge_distillation.losses.inputs import check_positive, full_precision, hide_masked, log_probabilities
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
+from knowledge_distillation.losses.sequences.aligned import SPAN_INPUTS, aligned
 from knowledge_distillation.losses.sequences.spans import pair_tokens
 
 BOIZARD = Paper(
@@ -27,6 +28,10 @@ def uld(
     teacher_mask: Tensor | None = None,
     temperature: float = 1.0,
     teacher_temperature: float | None = None,
+    labels: Tensor | None = None,
+    spans: Tensor | None = None,
+    teacher_labels: Tensor | None = None,
+    teacher_spans: Tensor | None = None,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -46,15 +51,23 @@ def uld(
             beyond the teacher's last do not count. Without it both sides have the same items.
         temperature: softening of the student, > 0, dimensionless; 1 in the authors' code.
         teacher_temperature: softening of the teacher; None takes `temperature`.
+        labels: the token that each of the student's rows is about, shape [samples, tokens]; for spans.
+        spans: the number of the span of this token, from 0, as of `align_spans`; -1 for none. With spans, spans of
+            the same text meet instead of tokens at the same place: the distribution of a span's first token, times
+            the probability of its further tokens.
+        teacher_labels: the token that each of the teacher's rows is about, shape [samples, teacher tokens].
+        teacher_spans: the number of the span of this token, shape [samples, teacher tokens].
         mask: shape [*batch], True where the student's item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
 
     Returns:
-        Dimensionless, from 0 to 2: a scalar, or [*batch] for "none". 0 when no item counts.
+        Dimensionless, from 0 to 2: a scalar, or [*batch] for "none". 0 when no item counts. With spans, the value of
+        a span stands at its first token, and its further tokens have 0.
 
     Raises:
         ShapeError: if the items of both sides do not fit, or a mask does not match its items.
-        ConfigError: if a temperature is not a positive finite number, or reduction is unknown.
+        ConfigError: if a temperature is not a positive finite number, reduction is unknown, or spans come without
+            their labels.
 
     Example:
         >>> import torch
@@ -64,16 +77,32 @@ def uld(
         0.4
 
     Reference: Boizard, El Haddad, Hudelot, Colombo (2024), arXiv:2402.12030; the authors' code adds 1.5 times
-        this to the cross-entropy.
+        this to the cross-entropy. Spans: Patino et al. (2025), GOLD, Hugging Face.
 
     Differs: the paper sums over the tokens and the authors' code averages within a sequence, then over the
         sequences; here a token is an item, so "sum" is the paper's. Which row of logits predicts which token
-        is the caller's to settle by the masks: nothing is shifted here.
+        is the caller's to settle by the masks: nothing is shifted here. GOLD averages over spans; here over the
+        student's tokens, so that splitting a batch changes nothing.
     """
     check_positive("temperature", temperature)
     if teacher_temperature is None:
         teacher_temperature = temperature
     check_positive("teacher_temperature", teacher_temperature)
+    if spans is not None:
+        both = aligned(
+            student_logits,
+            teacher_logits,
+            labels=labels,
+            spans=spans,
+            teacher_labels=teacher_labels,
+            teacher_spans=teacher_spans,
+            temperature=temperature,
+            teacher_temperature=teacher_temperature,
+            mask=mask,
+            teacher_mask=teacher_mask,
+        )
+        distances = sorted_distance(both.student.merged.exp(), both.teacher.merged.exp())
+        return reduce(both.by_token(distances), mask=mask, reduction=reduction)
     teacher_logits, mask = pair_tokens(student_logits, teacher_logits.detach(), teacher_mask, mask)
     student = log_probabilities(hide_masked(student_logits, mask), temperature).exp()
     teacher = log_probabilities(hide_masked(teacher_logits, mask), teacher_temperature).exp()
@@ -83,7 +112,7 @@ def uld(
 class ULD(Loss):
     """`uld` as a module; see there for shapes, units and sources. It learns nothing of its own."""
 
-    facts = Facts(families=("sequences",), signal="logits", paper=BOIZARD, takes=("teacher_mask",))
+    facts = Facts(families=("sequences",), signal="logits", paper=BOIZARD, takes=("teacher_mask", *SPAN_INPUTS))
 
     def __init__(
         self, temperature: float = 1.0, *, teacher_temperature: float | None = None, reduction: Reduction = "mean"
@@ -101,6 +130,10 @@ class ULD(Loss):
         teacher_logits: Tensor,
         *,
         teacher_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        spans: Tensor | None = None,
+        teacher_labels: Tensor | None = None,
+        teacher_spans: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
         return uld(
@@ -109,6 +142,10 @@ class ULD(Loss):
             teacher_mask=teacher_mask,
             temperature=self.temperature,
             teacher_temperature=self.teacher_temperature,
+            labels=labels,
+            spans=spans,
+            teacher_labels=teacher_labels,
+            teacher_spans=teacher_spans,
             mask=mask,
             reduction=self.reduction,
         )

@@ -11,7 +11,9 @@ from knowledge_distillation.objective.term import Term, named_loss
 
 
 def gold(**ids: Any) -> Terms:
-    """Hybrid ULD (GOLD, Hugging Face 2025): matched tokens by JSD, the others by rank; adapter "two_tokenizers".
+    """Hybrid ULD (GOLD, Hugging Face 2025): spans of the same text, matched tokens by JSD and the others by rank.
+
+    By the language domain's data; with adapter "two_tokenizers", tokens at the same place meet instead of spans.
 
     Args:
         ids: "student_ids" and "teacher_ids" of the tokens that both vocabularies know, in one order. Only the two
