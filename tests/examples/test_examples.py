@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+
+import torch
+import yaml
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.processes import run
 
@@ -17,6 +23,33 @@ def test_a_language_model_teaches_half_of_itself(tmp_path: Path) -> None:
     teacher, student = (float(score) for score in re.findall(r"perplexity ([\d.]+)", done.stdout))
     assert teacher < 512  # what guessing comes to
     assert student < 512
+
+
+def test_speeches_are_taught_to_the_layers_that_were_found_to_matter(tmp_path: Path) -> None:
+    """Hours of training must not end in a traceback; four layers that read letters stand in for SmolLM2."""
+    letters = {token: place for place, token in enumerate(["<end>", *map(chr, range(32, 127)), "\n"])}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token=" "))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(tmp_path / "model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=16, intermediate_size=32, num_hidden_layers=4, num_attention_heads=2, eos_token_id=0
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    (tmp_path / "sotu").mkdir()
+    pages = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    for number, year in enumerate(range(1990, 2002)):
+        (tmp_path / "sotu" / f"{year}_somebody.txt").write_text(pages[400 * number :][:800], encoding="utf-8")
+    asked = ("--texts", "sotu", "--model", "model", "--layers", "2", "--steps", "2", "--seeds", "2")
+    done = run(ROOT / "examples" / "smollm_sotu.py", *asked, directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    kept = json.loads(re.findall(r"layers (\[.*\])", done.stdout)[0])
+    recipe = yaml.safe_load((tmp_path / "runs" / "smollm_sotu" / "recipe.yaml").read_text())
+    assert len(kept) == 2
+    assert recipe["student"]["keep_layers"]["rule"] == kept
+    verdict = json.loads((tmp_path / "runs" / "smollm_sotu" / "comparison.json").read_text())
+    assert verdict["metric"] == "test"
+    assert (tmp_path / "runs" / "smollm_sotu" / "report.html").exists()
 
 
 def test_the_originals_resnet_demo_teaches_its_student(tmp_path: Path) -> None:
