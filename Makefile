@@ -17,7 +17,7 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	KD_LAWS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/laws tests/oracles
 
-# All faults of every kind, where `make test` injects a sample: about 20 minutes on two cores.
+# All faults of every kind, where `make test` injects a sample: 7 to 20 minutes on two cores.
 test-faults: bench-faults
 
 check: $(INSTALLED)
