@@ -11,10 +11,10 @@ LARGEST = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's allocator to give nothing back; whether it could be told, which it cannot on other systems.
+    """Tell glibc's allocator to give nothing back; False on other systems, which cannot be told.
 
     By default it returns the blocks of large tensors at once, and the next forward faults each page of them in anew,
-    at a moment that depends on what ran before. Of a forward that ends early other blocks are freed than of a whole one.
+    at a moment that depends on what ran before.
     """
     if not sys.platform.startswith("linux"):
         return False
