@@ -20,7 +20,7 @@ FACTS = {"characters": 32, "blank": 0, "characters_mark": load_characters().mark
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_a_student_has_the_teachers_layers_and_all_that_lies_outside_them(kind: str, tmp_path: Path) -> None:
-    """Otherwise positions, norms or the head begin at random, as in the original (B15), or are the teacher's own (B16)."""
+    """Otherwise positions and norms begin at random as in the original (B15), or the head is the teacher's own (B16)."""
     teacher = tiny.model(kind)
     path = tiny.saved(tmp_path / "model", teacher)
     student = build_model("ctc", FACTS, {"path": path, "layers": 2, "rule": "first_k"}, {})
@@ -45,6 +45,14 @@ def test_the_rule_says_which_layers(rule: Any, kept: list[int], tmp_path: Path) 
         theirs = teacher.wav2vec2.encoder.layers[number].state_dict()
         assert all(torch.equal(value, theirs[name]) for name, value in own.items())
     assert student.config.num_hidden_layers == 2
+
+
+def test_wavlms_first_layer_stays(tmp_path: Path) -> None:
+    """Otherwise the student fails at its first recording, deep inside Transformers."""
+    path = tiny.saved(tmp_path, tiny.model("wavlm"))
+    with pytest.raises(ConfigError, match="first layer must be kept.*rel_attn_embed"):
+        ctc(path, layers=2, rule="last_k")
+    ctc(path, layers=2, rule=[0, 3])(torch.ones(1, 8_000))
 
 
 def test_a_student_of_a_student_takes_that_ones_layers(tmp_path: Path) -> None:
@@ -74,7 +82,7 @@ def test_what_is_heard_is_not_hidden_unless_it_is_asked_for(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"path": "no/such-model"}, "No CTC model can be loaded from 'no/such-model'"),
+        ({"path": "no/such-model/here"}, "No CTC model can be loaded from 'no/such-model/here'"),
         ({"characters": 40}, "must tell the data's 40 characters apart, with blank 0, and tells 32"),
         ({"blank": 3}, "with blank 3"),
         ({"characters_mark": 1}, r"must be those in .*vocab\.json"),

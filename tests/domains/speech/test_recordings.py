@@ -18,7 +18,7 @@ from knowledge_distillation.errors import ConfigError
 from tests.domains.speech import tiny
 
 
-@pytest.mark.parametrize(("given", "wanted"), [(8_000, 16_000), (44_100, 16_000), (48_000, 16_000), (16_000, 11_025)])
+@pytest.mark.parametrize(("given", "wanted"), [(8_000, 16_000), (44_100, 16_000), (48_000, 16_000), (16_000, 11_000)])
 def test_a_tone_keeps_its_pitch_and_loudness_at_another_rate(given: int, wanted: int) -> None:
     """Otherwise the model hears other voices than those that were recorded."""
     found = resample(torch.from_numpy(tiny.tone(440, 0.5, given)), given, wanted).numpy()
@@ -37,7 +37,7 @@ def test_noise_is_converted_as_scipy_does_it() -> None:
     """Otherwise tones are right and speech is not."""
     noise = np.random.default_rng(0).standard_normal(8_000)
     noise = scipy_signal.sosfiltfilt(scipy_signal.butter(8, 2_500, fs=8_000, output="sos"), noise)
-    found = resample(torch.from_numpy(noise), 8_000, 16_000).numpy()
+    found = resample(torch.from_numpy(noise.copy()), 8_000, 16_000).numpy()
     assert np.abs(found - scipy_signal.resample_poly(noise, 2, 1, window=("kaiser", 8.0)))[200:-200].max() < 2e-2
 
 

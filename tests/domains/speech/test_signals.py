@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from knowledge_distillation.domains.speech import ctc_student, ctc_teacher, load_characters
+from knowledge_distillation.domains.speech import CTCSignals, load_characters
 from knowledge_distillation.domains.speech.utterances import collate
 from knowledge_distillation.errors import ModelContractError
 from knowledge_distillation.objective import as_objective
 from tests.domains.speech import tiny
 
+ctc_student, ctc_teacher = CTCSignals(window=tiny.WINDOW).adapters
 SECONDS = (0.5, 0.8, 0.65)
 TEXTS = ("HELLO", "GOOD DAY", "ONE")
 
@@ -27,6 +28,7 @@ def batch_of(places: Any = (0, 1, 2)) -> dict[str, torch.Tensor]:
     return collate(samples)
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")  # Transformers' WavLM
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_the_ctc_loss_is_the_one_that_transformers_computes(kind: str) -> None:
     """Otherwise the student learns from texts that are shifted, padded or too long."""
@@ -38,6 +40,7 @@ def test_the_ctc_loss_is_the_one_that_transformers_computes(kind: str) -> None:
     assert float(said.loss_terms["student_loss"]) == pytest.approx(float(theirs), rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")  # Transformers' WavLM
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_padding_changes_nothing(kind: str) -> None:
     """Otherwise what a recording teaches depends on the longest of its batch."""
@@ -65,7 +68,8 @@ def test_the_penalty_is_the_mean_square_of_what_the_convolutions_give() -> None:
     model, batch = tiny.model(), batch_of([1])
     with torch.no_grad():
         features = model.wav2vec2.feature_extractor(batch["input_values"])
-    assert float(ctc_student(model, batch).loss_terms["features_pen"]) == pytest.approx(float((features**2).mean()))
+        found = ctc_student(model, batch).loss_terms["features_pen"]
+    assert float(found) == pytest.approx(float((features**2).mean()))
 
 
 def test_the_losses_reach_the_students_parameters_and_the_teachers_answers_carry_none() -> None:
@@ -94,12 +98,17 @@ def test_a_batch_that_is_no_speech_is_refused(batch: Any) -> None:
         ctc_teacher(tiny.model(), batch)
 
 
-def test_a_model_that_does_not_say_its_frames_is_refused() -> None:
+def test_a_model_of_other_frames_is_refused() -> None:
     """Otherwise padding counts as speech."""
-    model = tiny.model()
-    model.config = tiny.transformers.BertConfig()
-    with pytest.raises(ModelContractError, match="conv_kernel and conv_stride"):
-        ctc_teacher(model, batch_of())
+    with pytest.raises(ModelContractError, match="Set window and hop"):
+        CTCSignals(hop=160).teacher(tiny.model(), batch_of())
+
+
+def test_the_frames_are_those_of_wav2vec2() -> None:
+    """Otherwise the usual models are refused, or their last frame is taken for padding."""
+    model = tiny.model(conv_dim=(8,) * 7, conv_kernel=(10, 3, 3, 3, 3, 2, 2), conv_stride=(5, 2, 2, 2, 2, 2, 2))
+    for length in (400, 719, 720, 16_000, 16_079, 16_080, 52_345):
+        assert CTCSignals().frames_of(length) == int(model._get_feat_extract_output_lengths(length))
 
 
 def test_batches_without_a_mask_have_no_padding() -> None:

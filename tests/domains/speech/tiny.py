@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from knowledge_distillation.domains.speech import load_characters
-
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("jiwer")
 transformers = pytest.importorskip("transformers")
+speech = pytest.importorskip("knowledge_distillation.domains.speech")
 
 PROMPTS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 TRANSCRIPTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
 KINDS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WINDOW = 210
+"""Samples of the first frame of `model`; the hop is wav2vec 2.0's."""
 WORDS = ("GOOD DAY", "HELLO", "PLEASE PRESS ONE", "THANK YOU", "GOODBYE", "WRONG NUMBER")
 
 
@@ -42,7 +43,7 @@ def model(kind: str = "wav2vec2", layers: int = 4, seed: int = 0, **settings: An
 def saved(folder: Path, whole: Any) -> str:
     """A folder with a model and its characters, as Transformers writes them."""
     whole.save_pretrained(folder)
-    (folder / "vocab.json").write_text(json.dumps(dict(load_characters().ids)))
+    (folder / "vocab.json").write_text(json.dumps(dict(speech.load_characters().ids)))
     return str(folder)
 
 

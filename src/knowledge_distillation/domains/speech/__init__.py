@@ -5,7 +5,7 @@ from knowledge_distillation.domains.speech.data import librispeech, speech_manif
 from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
 from knowledge_distillation.domains.speech.models import ctc
 from knowledge_distillation.domains.speech.original import OriginalForm, create_student_model, original_batches
-from knowledge_distillation.domains.speech.signals import ctc_student, ctc_teacher
+from knowledge_distillation.domains.speech.signals import CTCSignals
 
 DATA_SETS = {"librispeech": librispeech, "speech_manifest": speech_manifest}
 MODELS = {"ctc": ctc}

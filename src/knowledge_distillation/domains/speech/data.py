@@ -14,7 +14,7 @@ from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.speech.characters import Characters, load_characters
 from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
 from knowledge_distillation.domains.speech.screening import Sample, Wanted, screened
-from knowledge_distillation.domains.speech.signals import ctc_student, ctc_teacher
+from knowledge_distillation.domains.speech.signals import CTCSignals
 from knowledge_distillation.domains.speech.transcripts import Utterance, librispeech_split, manifest
 from knowledge_distillation.domains.speech.utterances import Utterances, collate
 from knowledge_distillation.errors import ConfigError
@@ -155,13 +155,13 @@ def _data(
         count = _held(held, kept)
         generator = torch.Generator().manual_seed(SPLIT_SEED)
         learnt, parts["validation"] = random_split(learnt, [len(kept) - count, count], generator)
-    facts = _facts(wanted.characters)
+    signals = CTCSignals(blank=wanted.characters.blank, window=wanted.window, hop=wanted.hop)
     return Data(
         train=loader(learnt, batch_size, shuffle=True),
         validation={name: loader(part, validation_batch_size) for name, part in parts.items()},
-        facts=facts,
-        adapter=(ctc_student, ctc_teacher),
-        pipeline=ErrorRatePipeline(wanted.characters),
+        facts=_facts(wanted.characters),
+        adapter=signals.adapters,
+        pipeline=ErrorRatePipeline(wanted.characters, adapter=signals.teacher),
     )
 
 

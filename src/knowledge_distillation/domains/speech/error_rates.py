@@ -11,7 +11,7 @@ from torch import nn
 from knowledge_distillation.capture.adapters import IGNORED, Adapter
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.domains.speech.characters import Characters
-from knowledge_distillation.domains.speech.signals import ctc_teacher
+from knowledge_distillation.domains.speech.signals import CTCSignals
 from knowledge_distillation.errors import MissingExtraError, ModelContractError
 from knowledge_distillation.training.pipelines import to_device
 
@@ -26,17 +26,17 @@ class ErrorRatePipeline:
     Args:
         characters: of the model.
         unit: "word" or "character": which rate is the score; both are reported.
-        adapter: reads logits and mask; see `capture.adapters`.
+        adapter: reads logits and mask; None for that of `CTCSignals`.
     """
 
     higher_is_better = False
 
     def __init__(
-        self, characters: Characters, unit: Literal["word", "character"] = "word", adapter: Adapter = ctc_teacher
+        self, characters: Characters, unit: Literal["word", "character"] = "word", adapter: Adapter | None = None
     ) -> None:
         self.characters = characters
         self.unit = unit
-        self.adapter = adapter
+        self.adapter = adapter or CTCSignals(blank=characters.blank).teacher
         self.metric = "wer" if unit == "word" else "cer"
 
     def run_inference_pipeline(self, model: nn.Module, data_loader: Iterable[Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from knowledge_distillation.domains.speech.characters import load_characters
 from knowledge_distillation.errors import CheckpointError, ConfigError, MissingExtraError
-from knowledge_distillation.students import keep_layers
+from knowledge_distillation.students import keep_layers, kept_indices
 from knowledge_distillation.training.weights import load_weights
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,10 @@ def ctc(
         _check_fits(model, path, characters, blank, characters_mark)
     stack = f"{model.base_model_prefix}.encoder.layers"
     found: nn.Module = model if previous is None else _earlier(model, stack, Path(previous))
-    return found if layers is None else keep_layers(found, layers, rule, stack=stack)
+    if layers is None:
+        return found
+    _check_first(found, stack, layers, rule)
+    return keep_layers(found, layers, rule, stack=stack)
 
 
 def _earlier(model: nn.Module, stack: str, previous: Path) -> nn.Module:
@@ -103,6 +106,17 @@ def _earlier(model: nn.Module, stack: str, previous: Path) -> nn.Module:
     student = model if count == total else keep_layers(model, count, "first_k", stack=stack)
     load_weights(student, file)
     return student
+
+
+def _check_first(model: nn.Module, stack: str, layers: int, rule: str | Sequence[int]) -> None:
+    """Refuse to leave out a first layer that holds what the others need, as WavLM's holds the positions of all."""
+    first, *others = ({name for name, _ in layer.named_parameters()} for layer in model.get_submodule(stack).children())
+    alone = sorted(first - set().union(*others)) if others else []
+    if alone and kept_indices(len(others) + 1, layers, rule)[0] != 0:
+        raise ConfigError(
+            f"The first layer must be kept: it alone holds {alone}, by which all layers compute; rule={rule!r} leaves it "
+            "out. Take 'first_k', 'every_k' or 'spread'."
+        )
 
 
 def _check_fits(model: Any, path: str, characters: int, blank: int, mark: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from knowledge_distillation.domains.speech.models import ctc
-from knowledge_distillation.domains.speech.signals import ctc_student
+from knowledge_distillation.domains.speech.signals import CTCSignals
 from knowledge_distillation.domains.speech.utterances import collate
 from knowledge_distillation.errors import ConfigError
 
@@ -21,11 +21,13 @@ class OriginalForm(nn.Module):
 
     Args:
         model: as of `ctc`.
+        signals: how it is called.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, signals: CTCSignals | None = None) -> None:
         super().__init__()
         self.model = model
+        self.signals = signals or CTCSignals()
 
     def forward(
         self,
@@ -59,7 +61,7 @@ class OriginalForm(nn.Module):
         batch = {"input_values": source}
         if padding_mask is not None:
             batch["attention_mask"] = (~padding_mask.bool()).long()
-        said = ctc_student(self.model, batch)
+        said = self.signals.student(self.model, batch)
         scaled = said.logits / temperature
         return {
             "logits": said.logits,
@@ -77,6 +79,7 @@ def create_student_model(
     student_init_model_path: str = "",
     student_init_model_type: Literal["fairseq_pretrained", "previous_kd_ckpt"] = "fairseq_pretrained",
     student_trans_layer_init_method: Literal["first_k", "last_k", "every_k"] = "every_k",
+    signals: CTCSignals | None = None,
 ) -> OriginalForm:
     """The original's maker of students: the pretrained model with fewer transformer layers, in its form.
 
@@ -87,6 +90,7 @@ def create_student_model(
         student_init_model_type: which of the two the layers come from.
         student_trans_layer_init_method: which layers. "every_k" takes the original's where the numbers divide; where
             they do not, it spaces them over all layers, and the original leaves out the last.
+        signals: how the model is called; None for wav2vec 2.0's frames.
 
     Raises:
         ConfigError: as of `ctc`; or if the type or the method is unknown.
@@ -110,7 +114,8 @@ def create_student_model(
             layers=num_trans_layer_student_model,
             rule=student_trans_layer_init_method,
             previous=student_init_model_path if earlier else None,
-        )
+        ),
+        signals,
     )
 
 
