@@ -74,7 +74,7 @@ def test_60_elsewhere_every_k_reaches_further_than_the_original_which_leaves_out
     ours = kept_indices(total, count, "every_k")
     assert (ours[0], len(ours)) == (0, count)
     assert all(mine >= other for mine, other in zip(ours, theirs, strict=True))
-    assert ours[-1] > theirs[-1] - (total // count > total / count)
+    assert ours[-1] > theirs[-1]
     assert kept_indices(total, count, theirs) == theirs
 
 
@@ -112,6 +112,7 @@ def batch() -> tuple[Any, ...]:
     return speech.original_batches([{"input_values": signal, "labels": labels} for signal in signals])
 
 
+@torch.no_grad()
 def test_63_the_student_returns_what_the_toolkit_asks_for(maker: Maker) -> None:
     student = speech.create_student_model(**maker)
     said = student(*batch(), temperature=2)

@@ -69,7 +69,7 @@ UNLABELLED = {name: entry for name, entry in LOADER[0].items() if name != "label
 @pytest.mark.parametrize("batches", [[], [UNLABELLED]], ids=["none", "unlabelled"])
 def test_nothing_to_compare_with_is_refused(batches: Any) -> None:
     """Otherwise an empty loader has no errors and is the best."""
-    with pytest.raises(ModelContractError, match="no word to compare|Error rates need"):
+    with pytest.raises(ModelContractError, match=r"no word to compare|Error rates need"):
         ErrorRatePipeline(CHARACTERS, adapter=heard).run_inference_pipeline(Parrot(), batches)
 
 

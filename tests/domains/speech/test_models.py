@@ -20,7 +20,7 @@ FACTS = {"characters": 32, "blank": 0, "characters_mark": load_characters().mark
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
 def test_a_student_has_the_teachers_layers_and_all_that_lies_outside_them(kind: str, tmp_path: Path) -> None:
-    """Otherwise positions and norms begin at random as in the original (B15), or the head is the teacher's own (B16)."""
+    """Otherwise positions and norms begin at random (the original's B15), or the head is the teacher's own (B16)."""
     teacher = tiny.model(kind)
     path = tiny.saved(tmp_path / "model", teacher)
     student = build_model("ctc", FACTS, {"path": path, "layers": 2, "rule": "first_k"}, {})
@@ -50,7 +50,7 @@ def test_the_rule_says_which_layers(rule: Any, kept: list[int], tmp_path: Path) 
 def test_wavlms_first_layer_stays(tmp_path: Path) -> None:
     """Otherwise the student fails at its first recording, deep inside Transformers."""
     path = tiny.saved(tmp_path, tiny.model("wavlm"))
-    with pytest.raises(ConfigError, match="first layer must be kept.*rel_attn_embed"):
+    with pytest.raises(ConfigError, match=r"first layer must be kept.*rel_attn_embed"):
         ctc(path, layers=2, rule="last_k")
     ctc(path, layers=2, rule=[0, 3])(torch.ones(1, 8_000))
 
@@ -102,7 +102,7 @@ def test_an_earlier_student_of_another_model_is_refused(tmp_path: Path) -> None:
     """Otherwise half of the layers stay those of the model."""
     path = tiny.saved(tmp_path / "model", tiny.model(layers=2))
     save_model(tiny.model(layers=3), str(tmp_path / "student.safetensors"))
-    with pytest.raises(CheckpointError, match="1 to 2 layers .* it has 3"):
+    with pytest.raises(CheckpointError, match=r"1 to 2 layers .* it has 3"):
         ctc(path, previous=str(tmp_path))
     with pytest.raises(CheckpointError, match="must hold the weights of an earlier student"):
         ctc(path, previous=str(tmp_path / "nowhere"))

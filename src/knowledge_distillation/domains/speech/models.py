@@ -114,8 +114,8 @@ def _check_first(model: nn.Module, stack: str, layers: int, rule: str | Sequence
     alone = sorted(first - set().union(*others)) if others else []
     if alone and kept_indices(len(others) + 1, layers, rule)[0] != 0:
         raise ConfigError(
-            f"The first layer must be kept: it alone holds {alone}, by which all layers compute; rule={rule!r} leaves it "
-            "out. Take 'first_k', 'every_k' or 'spread'."
+            f"The first layer must be kept: it alone holds {alone}, by which all layers compute; rule={rule!r} leaves "
+            "it out. Take 'first_k', 'every_k' or 'spread'."
         )
 
 
