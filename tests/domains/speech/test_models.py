@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 from safetensors.torch import save_model
 
 from knowledge_distillation.domains.catalogue import build_model, comes_with_weights
-from knowledge_distillation.domains.speech import ctc, librispeech, load_characters
-from knowledge_distillation.errors import CheckpointError, ConfigError
+from knowledge_distillation.domains.speech import ErrorRatePipeline, ctc, librispeech, load_characters
+from knowledge_distillation.errors import CheckpointError, ConfigError, MissingExtraError
+from knowledge_distillation.signals import Signals
 from tests.domains.speech import tiny
 
 FACTS = {"characters": 32, "blank": 0, "characters_mark": load_characters().mark}
@@ -121,3 +124,30 @@ def test_the_datas_facts_reach_the_model(tmp_path: Path) -> None:
     """Otherwise nobody looks whether their characters are the same."""
     data = librispeech(path=tiny.librispeech(tmp_path), train=["train-clean-100"])
     assert dict(data.facts) == FACTS
+
+
+def _read(folder: Path) -> Any:
+    return librispeech(path=tiny.librispeech(folder), train=["train-clean-100"])
+
+
+NEEDING: dict[str, Callable[[Path], Any]] = {
+    "soundfile": _read,
+    "jiwer": lambda folder: ErrorRatePipeline(load_characters(), adapter=says_nothing).run_inference_pipeline(
+        torch.nn.Linear(1, 1), [{"labels": torch.tensor([[5, 6]])}]
+    ),
+    "transformers": lambda folder: ctc(str(folder)),
+}
+
+
+def says_nothing(model: Any, batch: Any, temperature: float) -> Signals:
+    return Signals(logits=torch.zeros(1, 3, 32), mask=torch.ones(1, 3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("module", NEEDING)
+def test_a_missing_package_is_named_with_its_extra(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a user without the extra reads of a module that they never asked for."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=r"toolkit\[speech\]"):
+        NEEDING[module](tmp_path)
