@@ -13,7 +13,9 @@ from torch import nn
 
 from knowledge_distillation.errors import ExportError
 from knowledge_distillation.export import Exported, export, load
+from knowledge_distillation.export.calls import Input
 from knowledge_distillation.export.pooling import MatrixPool2d, means
+from knowledge_distillation.export.tracing import dynamic_axes
 from tests.export.students import Recurrent, points
 
 
@@ -101,3 +103,12 @@ def test_pooling_by_matrices_is_adaptive_pooling(size: int, bins: int) -> None:
         rtol=1e-5,
         atol=1e-6,
     )
+
+
+def test_recordings_vary_in_length_with_their_mask() -> None:
+    """Otherwise a speech model is shipped for recordings of one length."""
+    inputs = [Input(name, name, ()) for name in ("input_values", "attention_mask")]
+    recordings, mask = torch.zeros(2, 50), torch.ones(2, 50, dtype=torch.int64)
+    vary = {0: "batch", 1: "sequence"}
+    assert dynamic_axes(inputs, [recordings, mask], None) == [vary, vary]
+    assert dynamic_axes(inputs[:1], [recordings], None) == [{0: "batch"}]  # features of a table keep their number

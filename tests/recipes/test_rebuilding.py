@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,22 @@ def test_a_rebuilt_student_answers_as_the_trained_one(tmp_path: Path) -> None:
     inputs, _ = next(iter(data.validation["test"]))
     with torch.no_grad():
         torch.testing.assert_close(student(inputs), run.student.eval()(inputs))
+
+
+def test_a_setting_of_the_data_called_train_is_kept(tmp_path: Path) -> None:
+    """Otherwise a report reads other files than the run, or finds none."""
+    (tmp_path / "mine.py").write_text(MODULE)
+    own = own_names(tmp_path / "mine.py")
+    seen = []
+
+    def parts(train: str = "all") -> Any:
+        seen.append(train)
+        return own["points"]()
+
+    own["parts"] = parts
+    run_recipe(replace(recipe(), data={"name": "parts", "train": "some"}), directory=tmp_path / "run", own=own)
+    rebuilt(tmp_path / "run", own)
+    assert set(seen) == {"some"}
 
 
 def test_a_run_of_pythons_distill_says_how_to_export_it(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def dynamic_axes(
         tensors: an example of each.
         given: input's name -> its varying axes; wins over the rule: the first axis where it has the size of the first
             input's ("batch"), and the second of whole-number or true/false inputs of two axes, such as token ids and
-            their mask ("sequence").
+            their mask ("sequence"), and of what has the shape of such a mask, such as recordings.
 
     Raises:
         ConfigError: if a name is unknown.
@@ -46,7 +46,8 @@ def dynamic_axes(
         axes: dict[int, str] = {}
         if tensor.dim() and tensor.shape[0] == rows:
             axes[0] = BATCH
-        if _of_tokens(tensor) and tensor.shape[1] == tokens[0].shape[1] > 1:
+        masked = tensor.dim() == 2 and any(tensor.shape == other.shape for other in tokens)
+        if (_of_tokens(tensor) or masked) and tensor.shape[1] == tokens[0].shape[1] > 1:
             axes[1] = SEQUENCE
         found.append(dict((given or {}).get(entry.name, axes)))
     return found

@@ -76,7 +76,8 @@ def rebuilt(run_directory: str | Path, own: Mapping[str, Any] | None = None) -> 
     recipe = _recipe(file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.get("seed", 0))
-        data: Any = build_data(recipe.data["name"], _settings(recipe.data), own or {})
+        settings = {key: value for key, value in recipe.data.items() if key != "name"}
+        data: Any = build_data(recipe.data["name"], settings, own or {})
         if not isinstance(data, Data):
             raise ConfigError(
                 f"The data set {recipe.data['name']!r} must return a domains.data.Data, got {type(data).__name__}."

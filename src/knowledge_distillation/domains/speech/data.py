@@ -1,0 +1,186 @@
+"""Speech data sets: LibriSpeech's folders, and tables of recordings and transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.utils.data import DataLoader, Subset, random_split
+
+from knowledge_distillation.accepted import check_whole
+from knowledge_distillation.domains.data import Data
+from knowledge_distillation.domains.speech.characters import Characters, load_characters
+from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
+from knowledge_distillation.domains.speech.screening import Sample, Wanted, screened
+from knowledge_distillation.domains.speech.signals import CTCSignals
+from knowledge_distillation.domains.speech.transcripts import Utterance, librispeech_split, manifest
+from knowledge_distillation.domains.speech.utterances import Utterances, collate
+from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.losses.inputs import check_between
+
+TRAIN = ("train-clean-100", "train-clean-360", "train-other-500")
+SPLIT_SEED = 42
+"""The original toolkit's, for dev-clean."""
+WINDOW, HOP = 400, 320
+"""Samples of the first frame and between frames of wav2vec 2.0, HuBERT and WavLM."""
+
+
+def librispeech(
+    *,
+    path: str,
+    train: Sequence[str] = TRAIN,
+    validation: Sequence[str] | int | float = ("dev-clean",),
+    characters: str | None = None,
+    batch_size: int = 1,
+    validation_batch_size: int = 1,
+    rate: int = 16_000,
+    window: int = WINDOW,
+    hop: int = HOP,
+    longest: float | None = None,
+    unknown: Literal["skip", "remove"] = "skip",
+    normalised: bool = True,
+    workers: int = 0,
+) -> Data:
+    """Read speech and its transcripts from folders in LibriSpeech's layout, scored by the word error rate.
+
+    Recordings of another rate are converted and several channels become their mean; silent, empty, damaged and too
+    short ones, and those without a transcript, are left out. The log counts and lists all of them.
+
+    Args:
+        path: the folder of the splits.
+        train: names of splits.
+        validation: names of splits; or how many utterances of the training splits are held out, or which share of
+            them. train: [dev-clean] with validation: 500 is the original toolkit's split, 2203 to 500.
+        characters: folder or hub id of the model whose vocab.json is used; None for wav2vec 2.0's own.
+        batch_size: utterances a training batch.
+        validation_batch_size: the same for validation; 1 is without padding, as the original has it.
+        rate: of the models, in Hz.
+        window: samples that the models' first frame takes.
+        hop: samples from one frame to the next.
+        longest: seconds; longer utterances are not trained on, so that one of them does not fill the memory.
+        unknown: leave out utterances with characters that the models do not know ("skip"), or these characters.
+        normalised: bring each recording to mean 0 and variance 1.
+        workers: of the loaders.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder {path} with LibriSpeech's splits. Name another data.path.")
+    known = load_characters(characters)
+    wanted = Wanted(characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown)
+    named = () if isinstance(validation, (int, float)) else _names("validation", validation)
+    both = set(named) & set(_names("train", train))
+    if both:
+        raise ConfigError(f"{sorted(both)} must not be trained on and validated: the score would be of known texts.")
+    parts = {name: librispeech_split(folder / name) for name in (*train, *named)}
+    held = validation if isinstance(validation, (int, float)) else None
+    return _data(
+        [utterance for name in train for utterance in parts[name]], {name: parts[name] for name in named}, held,
+        wanted, batch_size, validation_batch_size, normalised, workers,
+    )  # fmt: skip
+
+
+def speech_manifest(
+    *,
+    path: str,
+    validation: str | int | float = 0.1,
+    characters: str | None = None,
+    batch_size: int = 8,
+    validation_batch_size: int = 1,
+    rate: int = 16_000,
+    window: int = WINDOW,
+    hop: int = HOP,
+    longest: float | None = None,
+    unknown: Literal["skip", "remove"] = "skip",
+    normalised: bool = True,
+    workers: int = 0,
+) -> Data:
+    """Read speech and its transcripts from a table (.csv or .tsv) with the columns "path" and "text".
+
+    What becomes of unfit recordings, and all arguments that are not below: as for `librispeech`.
+
+    Args:
+        path: the training table; paths in it count from its folder.
+        validation: another table; or how many rows of the first are held out, or which share of them.
+        characters: folder or hub id of the model whose vocab.json is used; None for wav2vec 2.0's own.
+        batch_size: utterances a training batch.
+        validation_batch_size: the same for validation.
+        rate: of the models, in Hz.
+        window: samples that the models' first frame takes.
+        hop: samples from one frame to the next.
+        longest: seconds; longer utterances are not trained on.
+        unknown: "skip" utterances with characters that the models do not know, or "remove" these characters.
+        normalised: bring each recording to mean 0 and variance 1.
+        workers: of the loaders.
+    """
+    known = load_characters(characters)
+    wanted = Wanted(characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown)
+    named = {"validation": manifest(Path(validation))} if isinstance(validation, str) else {}
+    held = None if isinstance(validation, str) else validation
+    return _data(
+        manifest(Path(path)), named, held, wanted, batch_size, validation_batch_size, normalised, workers
+    )  # fmt: skip
+
+
+def _names(name: str, splits: Sequence[str]) -> Sequence[str]:
+    if isinstance(splits, str) or not splits:
+        raise ConfigError(f"{name} must be a list of splits, such as [dev-clean], got {splits!r}.")
+    return splits
+
+
+def _data(
+    train: Sequence[Utterance],
+    named: Mapping[str, Sequence[Utterance]],
+    held: float | None,
+    wanted: Wanted,
+    batch_size: int,
+    validation_batch_size: int,
+    normalised: bool,
+    workers: int,
+) -> Data:
+    for name in ("rate", "window", "hop"):
+        check_whole(name, getattr(wanted, name))
+    kept = screened(train, wanted, "train", decode=held is not None)
+
+    def loader(samples: Any, size: int, *, shuffle: bool = False) -> DataLoader[Any]:
+        return DataLoader(samples, batch_size=size, shuffle=shuffle, collate_fn=collate, num_workers=workers)
+
+    learnt: Utterances | Subset[Any] = Utterances(kept, wanted.rate, normalised=normalised)
+    parts: dict[str, Utterances | Subset[Any]] = {
+        name: Utterances(screened(found, wanted, name, decode=True), wanted.rate, normalised=normalised)
+        for name, found in named.items()
+    }
+    if held is not None:
+        count = _held(held, kept)
+        generator = torch.Generator().manual_seed(SPLIT_SEED)
+        learnt, parts["validation"] = random_split(learnt, [len(kept) - count, count], generator)
+    signals = CTCSignals(blank=wanted.characters.blank, window=wanted.window, hop=wanted.hop)
+    return Data(
+        train=loader(learnt, batch_size, shuffle=True),
+        validation={name: loader(part, validation_batch_size) for name, part in parts.items()},
+        facts=_facts(wanted.characters),
+        adapter=signals.adapters,
+        pipeline=ErrorRatePipeline(wanted.characters, adapter=signals.teacher),
+    )
+
+
+def _held(held: float, kept: Sequence[Sample]) -> int:
+    count = check_whole("validation", held, 1, "utterances") if isinstance(held, int) else 0
+    if isinstance(held, float):
+        check_between("validation", held, 0.0, 1.0)
+        count = max(1, round(held * len(kept)))
+    if count >= len(kept):
+        raise ConfigError(
+            f"validation must leave something to train on, and holds out {count} of {len(kept)} usable utterances. "
+            "Name fewer, or another split."
+        )
+    return count
+
+
+def _facts(characters: Characters) -> dict[str, int]:
+    return {
+        "characters": max(characters.ids.values()) + 1,
+        "blank": characters.blank,
+        "characters_mark": characters.mark,
+    }

@@ -1,0 +1,134 @@
+"""CTC models with their weights, by local folder or hub id, whole or with fewer transformer layers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from knowledge_distillation.domains.speech.characters import load_characters
+from knowledge_distillation.errors import CheckpointError, ConfigError, MissingExtraError
+from knowledge_distillation.students import keep_layers, kept_indices
+from knowledge_distillation.training.weights import load_weights
+
+logger = logging.getLogger(__name__)
+
+
+def ctc(
+    path: str,
+    *,
+    layers: int | None = None,
+    rule: str | Sequence[int] = "every_k",
+    previous: str | None = None,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    spec_augment: bool = False,
+    layerdrop: float = 0.0,
+    characters: int = 0,
+    blank: int = 0,
+    characters_mark: int = 0,
+) -> nn.Module:
+    """A CTC model with its weights, as Transformers' AutoModelForCTC loads it: wav2vec 2.0, HuBERT, WavLM or alike.
+
+    With fewer layers everything outside them is copied as well: convolutions, positions, norms and the CTC head. No
+    code of a repository is run, and weights are read from safetensors only.
+
+    Args:
+        path: a local folder, or an id of the Hugging Face hub.
+        layers: transformer layers to keep; None keeps all.
+        rule: which; see `students.kept_indices`: "first_k", "last_k", "every_k", "spread", or their numbers.
+        previous: directory of an earlier run, or its student.safetensors: the layers are taken from that student, made
+            of the same model, and not from the model itself. So a student becomes smaller in steps.
+        dtype: of the weights.
+        spec_augment: hide parts of what is heard in training, as the configuration says. The original does not.
+        layerdrop: share of layers left out at random in training, 0 to 1.
+        characters: of the data; the model must have as many. 0 looks at nothing.
+        blank: the data's id of the blank.
+        characters_mark: of the data's characters. 0 looks at nothing.
+
+    Raises:
+        ConfigError: if there is no such model, the data does not fit it, or the layers do not.
+        CheckpointError: if `previous` holds no student made of this model.
+        MissingExtraError: if Transformers is not installed.
+    """
+    try:
+        from transformers import AutoModelForCTC
+    except ImportError as error:
+        raise MissingExtraError(
+            "CTC models need Transformers: pip install 'knowledge-distillation-toolkit[speech]'"
+        ) from error
+    settings = {"dtype": getattr(torch, dtype), "apply_spec_augment": spec_augment, "layerdrop": layerdrop}
+    try:
+        # whoever wrote them, weights of this kind hold no code
+        model, loading = AutoModelForCTC.from_pretrained(  # nosec B615
+            path, use_safetensors=True, output_loading_info=True, **settings
+        )
+    except Exception as error:  # it fails in as many ways as there are files
+        raise ConfigError(
+            f"No CTC model can be loaded from {path!r}: {type(error).__name__}: {str(error)[:300]} Name a local folder "
+            "with config.json and safetensors, or an id of the Hugging Face hub."
+        ) from error
+    absent = sorted(name for name in loading["missing_keys"] if name.startswith("lm_head"))
+    if absent and previous is None:
+        logger.warning("%r has no CTC head: %s are random, and it hears nothing before it is trained.", path, absent)
+    if characters:
+        _check_fits(model, path, characters, blank, characters_mark)
+    stack = f"{model.base_model_prefix}.encoder.layers"
+    found: nn.Module = model if previous is None else _earlier(model, stack, Path(previous))
+    if layers is None:
+        return found
+    _check_first(found, stack, layers, rule)
+    return keep_layers(found, layers, rule, stack=stack)
+
+
+def _earlier(model: nn.Module, stack: str, previous: Path) -> nn.Module:
+    """The student of an earlier run, of as many layers as its file has."""
+    file = previous / "student.safetensors" if previous.is_dir() else previous
+    try:
+        with safe_open(str(file), framework="pt") as weights:
+            names = [name for name in weights.keys() if name.startswith(f"{stack}.")]  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{file} must hold the weights of an earlier student, and cannot be read: {error}. Name the directory of a "
+            "finished run."
+        ) from error
+    count = len({name.removeprefix(f"{stack}.").partition(".")[0] for name in names})
+    total = len(model.get_submodule(stack))  # type: ignore[arg-type]
+    if not 1 <= count <= total:
+        raise CheckpointError(
+            f"{file} must hold a student made of this model, with 1 to {total} layers under {stack!r}; it has {count}. "
+            "Name the model that it was made of."
+        )
+    student = model if count == total else keep_layers(model, count, "first_k", stack=stack)
+    load_weights(student, file)
+    return student
+
+
+def _check_first(model: nn.Module, stack: str, layers: int, rule: str | Sequence[int]) -> None:
+    """Refuse to leave out a first layer that holds what the others need, as WavLM's holds the positions of all."""
+    first, *others = ({name for name, _ in layer.named_parameters()} for layer in model.get_submodule(stack).children())
+    alone = sorted(first - set().union(*others)) if others else []
+    if alone and kept_indices(len(others) + 1, layers, rule)[0] != 0:
+        raise ConfigError(
+            f"The first layer must be kept: it alone holds {alone}, by which all layers compute; rule={rule!r} leaves "
+            "it out. Take 'first_k', 'every_k' or 'spread'."
+        )
+
+
+def _check_fits(model: Any, path: str, characters: int, blank: int, mark: int) -> None:
+    config = model.config
+    if config.vocab_size != characters or config.pad_token_id != blank:
+        raise ConfigError(
+            f"The model {path!r} must tell the data's {characters} characters apart, with blank {blank}, and tells "
+            f"{config.vocab_size}, with blank {config.pad_token_id}: they are another model's. Set data.characters to "
+            "this model's folder or hub id."
+        )
+    if mark and Path(path, "vocab.json").is_file() and load_characters(path).mark != mark:
+        raise ConfigError(
+            f"The data's characters must be those in {path}/vocab.json, and are others: the same ids mean other "
+            "letters to this model. Set data.characters to its folder."
+        )

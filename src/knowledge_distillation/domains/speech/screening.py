@@ -1,0 +1,124 @@
+"""Which utterances can be learnt from; what cannot is left out with its reason, counted and listed in the log."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from knowledge_distillation.domains.speech.audio import Unusable, read_audio, read_header
+from knowledge_distillation.domains.speech.characters import Characters
+from knowledge_distillation.domains.speech.transcripts import Utterance
+from knowledge_distillation.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+SHOWN = 10
+"""Files named in the warning; all are named at level INFO."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A recording that can be read, its text in the characters' own writing, and their ids."""
+
+    file: Path
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an utterance must be like.
+
+    Attributes:
+        characters: of the models.
+        rate: their sampling rate, in Hz.
+        window, hop: samples that their first frame takes, and from one frame to the next.
+        longest: seconds at most; None for any.
+        unknown: "skip" leaves out an utterance with a character that has no id, "remove" the character alone.
+    """
+
+    characters: Characters
+    rate: int
+    window: int
+    hop: int
+    longest: float | None
+    unknown: str
+
+    def frames(self, samples: int) -> int:
+        """How many frames the models make of so many samples."""
+        return max(0, (samples - self.window) // self.hop + 1)
+
+
+def screened(utterances: Sequence[Utterance], wanted: Wanted, name: str, *, decode: bool) -> list[Sample]:
+    """The samples that can be used, in their order.
+
+    Args:
+        utterances: as they were found.
+        wanted: what they must be like.
+        name: of the split, for the log.
+        decode: read every file to its end now, as for validation, whose score is a mean over what is there; else by
+            their headers, and what turns out silent or damaged is replaced while training.
+
+    Raises:
+        ConfigError: if none is left.
+    """
+    kept: list[Sample] = []
+    out: list[tuple[Path, Unusable]] = []
+    notes: Counter[str] = Counter()
+    for utterance in utterances:
+        try:
+            kept.append(_sample(utterance, wanted, notes, decode))
+        except Unusable as reason:
+            out.append((utterance.file, reason))
+    for note, count in notes.items():
+        logger.warning("%s: %d of %d recordings %s.", name, count, len(utterances), note)
+    if out:
+        _tell(name, out, len(utterances))
+    if not kept:
+        raise ConfigError(
+            f"{name} must hold at least one usable recording, and none of its {len(utterances)} is: the first is "
+            f"{out[0][0]}: {out[0][1]}. Look at the list in the log."
+        )
+    return kept
+
+
+def _sample(utterance: Utterance, wanted: Wanted, notes: Counter[str], decode: bool) -> Sample:
+    if utterance.text is None:
+        raise Unusable("no transcript")
+    characters = wanted.characters
+    text = characters.written(utterance.text)
+    strange = characters.unknown(text)
+    if strange and wanted.unknown == "skip":
+        raise Unusable("unknown characters", strange)
+    text = " ".join("".join(sign for sign in text if sign not in strange).split())
+    if not text:
+        raise Unusable("no transcript", "nothing but unknown characters")
+    ids = characters.encode(text)
+    header = read_header(utterance.file, wanted.rate)
+    if wanted.longest is not None and header.seconds > wanted.longest:
+        raise Unusable("too long", f"{header.seconds:.1f} s")
+    frames = wanted.frames(-(-header.samples * wanted.rate // header.rate))
+    needed = len(ids) + sum(one == other for one, other in pairwise(ids))  # a blank between equal ones
+    if frames < needed:
+        raise Unusable("too short", f"{header.seconds:.3f} s, {frames} frames for {needed} characters and blanks")
+    if decode:
+        read_audio(utterance.file, wanted.rate)
+    if strange:
+        notes["lose characters that the models do not know"] += 1
+    if header.rate != wanted.rate:
+        notes[f"have {header.rate} Hz and are converted to {wanted.rate} Hz"] += 1
+    if header.channels > 1:
+        notes[f"have {header.channels} channels and are mixed to their mean"] += 1
+    return Sample(utterance.file, text, tuple(ids))
+
+
+def _tell(name: str, out: Sequence[tuple[Path, Unusable]], total: int) -> None:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(reason.kind for _, reason in out).most_common())
+    shown = "".join(f"\n  {file}: {reason}" for file, reason in out[:SHOWN])
+    more = f"\n  and {len(out) - SHOWN} more, listed at level INFO" if len(out) > SHOWN else ""
+    logger.warning("%s: %d of %d recordings are left out: %s.%s%s", name, len(out), total, kinds, shown, more)
+    for file, reason in out[SHOWN:]:
+        logger.info("%s: left out %s: %s", name, file, reason)

@@ -1,0 +1,149 @@
+"""What goes wrong for a user whose recordings are not all what a speech model wants."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import signal as scipy_signal
+
+from knowledge_distillation.domains.speech import librispeech, speech_manifest
+from knowledge_distillation.domains.speech.resampling import resample
+from knowledge_distillation.domains.speech.utterances import Utterances
+from knowledge_distillation.errors import ConfigError
+from tests.domains.speech import tiny
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(8_000, 16_000), (44_100, 16_000), (48_000, 16_000), (16_000, 11_000)])
+def test_a_tone_keeps_its_pitch_and_loudness_at_another_rate(given: int, wanted: int) -> None:
+    """Otherwise the model hears other voices than those that were recorded."""
+    found = resample(torch.from_numpy(tiny.tone(440, 0.5, given)), given, wanted).numpy()
+    assert len(found) == -(-round(0.5 * given) * wanted // given)
+    inside = slice(wanted // 20, -wanted // 20)  # edges have no neighbours
+    assert np.abs(found - tiny.tone(440, 0.5, wanted)[: len(found)])[inside].max() < 2e-3
+
+
+def test_what_the_new_rate_cannot_hold_is_filtered_out() -> None:
+    """Otherwise hiss above 8 kHz comes back as a tone amid the speech."""
+    found = resample(torch.from_numpy(tiny.tone(11_000, 0.5, 44_100)), 44_100, 16_000)
+    assert found[800:-800].abs().max() < 3e-3
+
+
+def test_noise_is_converted_as_scipy_does_it() -> None:
+    """Otherwise tones are right and speech is not."""
+    noise = np.random.default_rng(0).standard_normal(8_000)
+    noise = scipy_signal.sosfiltfilt(scipy_signal.butter(8, 2_500, fs=8_000, output="sos"), noise)
+    found = resample(torch.from_numpy(noise.copy()), 8_000, 16_000).numpy()
+    assert np.abs(found - scipy_signal.resample_poly(noise, 2, 1, window=("kaiser", 8.0)))[200:-200].max() < 2e-2
+
+
+def odd_table(folder: Path) -> Path:
+    """Two good recordings among eight that are not."""
+    good = tiny.tone(300, 1.0)
+    tiny.write(folder / "good.wav", good)
+    tiny.write(folder / "stereo.wav", np.stack([good, 0.5 * good], axis=1)[::2], 8_000)
+    tiny.write(folder / "silent.wav", np.zeros(16_000))
+    tiny.write(folder / "empty.wav", np.zeros(0))
+    tiny.write(folder / "short.wav", good[:1_000])
+    tiny.write(folder / "strange.wav", good)
+    tiny.write(folder / "quiet.wav", good)
+    (folder / "broken.wav").write_bytes(b"RIFF no recording")
+    rows = {
+        "good": "Hello", "stereo": "good  day", "silent": "hello", "empty": "hello", "short": "hello",
+        "strange": "7 cafés", "quiet": "", "broken": "hello", "absent": "hello",
+    }  # fmt: skip
+    file = folder / "table.csv"
+    file.write_text("path,text\n" + "".join(f"{name}.wav,{text}\n" for name, text in rows.items()))
+    return file
+
+
+def test_unfit_recordings_are_left_out_counted_and_named(tmp_path: Path, caplog: Any) -> None:
+    """Otherwise one bad file among thousands ends the training, or is learnt from, and nobody knows."""
+    with caplog.at_level(logging.WARNING):
+        data = speech_manifest(path=str(odd_table(tmp_path)), validation=1)
+    told = caplog.text
+    assert "train: 7 of 9 recordings are left out" in told
+    for name, reason in {
+        "silent.wav": "silent", "empty.wav": "empty", "short.wav": "too short (0.062 s", "broken.wav": "unreadable",
+        "strange.wav": "unknown characters (7É)", "quiet.wav": "no transcript", "absent.wav": "no such file",
+    }.items():  # fmt: skip
+        assert f"{name}: {reason}" in told
+    assert "1 of 9 recordings have 8000 Hz and are converted to 16000 Hz" in told
+    assert "1 of 9 recordings have 2 channels and are mixed to their mean" in told
+    held = data.validation["validation"].dataset
+    texts = {sample.text for sample in held.dataset.samples}  # type: ignore[attr-defined]
+    assert texts == {"HELLO", "GOOD DAY"}
+    stereo = next(entry for entry in held.dataset if len(entry["labels"]) == 8)  # type: ignore[attr-defined]
+    values = stereo["input_values"]
+    assert len(values) == 16_000
+    assert float(values.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(values.std(correction=0)) == pytest.approx(1, abs=1e-3)
+
+
+def test_strange_characters_can_be_left_out_instead(tmp_path: Path) -> None:
+    """Otherwise one comma costs a recording."""
+    tiny.write(tmp_path / "a.wav", tiny.tone(300, 1.0))
+    (tmp_path / "t.tsv").write_text("audio\tsentence\na.wav\tWell, 7 dogs!\na.wav\tdogs\n")
+    data = speech_manifest(path=str(tmp_path / "t.tsv"), validation=1, unknown="remove")
+    assert {sample.text for sample in data.train.dataset.dataset.samples} == {"WELL DOGS", "DOGS"}
+
+
+def test_a_recording_that_turns_out_silent_is_replaced_and_named(tmp_path: Path, caplog: Any) -> None:
+    """Otherwise hours of training end at one file whose header was fine."""
+    root = tiny.librispeech(tmp_path)
+    victim = tmp_path / "train-clean-100" / "19" / "1" / "19-1-0001.flac"
+    tiny.write(victim, np.zeros(16_000))
+    data = librispeech(path=root, train=["train-clean-100"])
+    samples: Utterances = data.train.dataset  # type: ignore[assignment]
+    with caplog.at_level(logging.WARNING):
+        twice = [samples[1], samples[1]]
+    assert torch.equal(twice[0]["input_values"], samples[2]["input_values"])
+    assert torch.equal(twice[0]["labels"], samples[2]["labels"])
+    assert caplog.text.count("19-1-0001.flac is left out: silent") == 1
+
+
+def test_a_folder_of_librispeech_is_read_whole_and_in_order(tmp_path: Path) -> None:
+    """Otherwise texts meet other recordings."""
+    root = tiny.librispeech(tmp_path)
+    data = librispeech(path=root, train=["train-clean-100"], batch_size=4)
+    samples = data.train.dataset.samples  # type: ignore[attr-defined]
+    assert [(sample.file.name, sample.text) for sample in samples[:2]] == [
+        ("19-1-0000.flac", "GOOD DAY"),
+        ("19-1-0001.flac", "HELLO"),
+    ]
+    assert len(data.validation["dev-clean"].dataset) == 3  # type: ignore[arg-type]
+    batch = next(iter(data.train))
+    lengths = batch["attention_mask"].sum(dim=1)
+    assert bool((batch["input_values"][batch["attention_mask"] == 0] == 0).all())
+    assert batch["input_values"].shape == batch["attention_mask"].shape == (4, int(lengths.max()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train": ["train-clean-10"]}, "no folder .*train-clean-10 .*Did you mean 'train-clean-100'"),
+        ({"train": ["dev-clean"]}, "must not be trained on and validated"),
+        ({"train": ["dev-clean"], "validation": 3}, "holds out 3 of 3"),
+        ({"train": []}, "must be a list of splits"),
+        ({"longest": 0.01}, "none of its 6 is.*too long"),
+        ({"characters": "."}, "vocab.json must hold the characters"),
+        ({"path": "nowhere"}, "no folder nowhere"),
+    ],
+    ids=["split", "both", "all held", "no split", "longest", "characters", "path"],
+)
+def test_data_that_cannot_be_made_is_refused(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """Otherwise training begins with nothing, or with what it is scored on."""
+    with pytest.raises(ConfigError, match=message):
+        librispeech(**{"path": tiny.librispeech(tmp_path), "train": ["train-clean-100"], **settings})
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "path,text\n", ""], ids=["columns", "rows", "nothing"])
+def test_a_table_without_recordings_is_refused(content: str, tmp_path: Path) -> None:
+    """Otherwise the first line is taken for a recording, or nothing is learnt."""
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(ConfigError, match="columns 'path' and 'text'"):
+        speech_manifest(path=str(tmp_path / "t.csv"))
