@@ -37,7 +37,7 @@ class Hiding(importlib.abc.MetaPathFinder):
 HIDDEN = tuple(sys.argv[1:])
 sys.meta_path.insert(0, Hiding())
 walk = pkgutil.iter_modules
-pkgutil.iter_modules = lambda *places: [info for info in walk(*places) if not info.ispkg or places[0] != domains.__path__]
+pkgutil.iter_modules = lambda *at: [info for info in walk(*at) if not info.ispkg or at[0] != domains.__path__]
 names = [info.name for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
 for name in names:
     if not name.startswith(HIDDEN):
@@ -65,8 +65,7 @@ def test_nothing_of_the_package_imports_a_domain_but_itself(domain: str) -> None
     users = {
         str(file.relative_to(PACKAGE))
         for file in PACKAGE.rglob("*.py")
-        if home not in file.parents
-        and any(name == own or name.startswith(f"{own}.") for name in imported(file))
+        if home not in file.parents and any(name == own or name.startswith(f"{own}.") for name in imported(file))
     }
     assert users == USERS.get(domain, set())
 

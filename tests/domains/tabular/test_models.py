@@ -54,7 +54,9 @@ def test_a_regression_answers_in_the_targets_units() -> None:
     assert student(rows).mean().item() == pytest.approx(targets.double().mean().item(), rel=1e-6)
     test = data.validation["test"].dataset.tensors[1].double().numpy()
     score = data.pipeline.run_inference_pipeline(student, data.validation["test"])["inference_result"]
-    assert float(score) == pytest.approx(float(np.sqrt(np.mean((test - targets.double().mean().item()) ** 2))), rel=1e-5)
+    assert float(score) == pytest.approx(
+        float(np.sqrt(np.mean((test - targets.double().mean().item()) ** 2))), rel=1e-5
+    )
     assert data.pipeline.higher_is_better is False
     assert build_data("diabetes", {"metric": "r2"}, {}).pipeline.higher_is_better is True
 
@@ -100,7 +102,9 @@ def test_named_teachers_are_scikit_learns(name: str, table: str) -> None:
 def test_a_teacher_learns_from_the_labels_that_it_is_given() -> None:
     """Otherwise a comparison with few labels has a teacher that secretly saw all of them."""
     few, all_of_them = (
-        build_model("extra_trees", build_data("wine", {"labelled": 20}, {}).facts, {"settings": FEW, "labels": labels}, {})
+        build_model(
+            "extra_trees", build_data("wine", {"labelled": 20}, {}).facts, {"settings": FEW, "labels": labels}, {}
+        )
         for labels in ("given", "all")
     )
     assert few.fitted.estimators_[0].tree_.n_node_samples[0] == 20
@@ -163,7 +167,7 @@ def test_wrong_rows_and_settings_are_named() -> None:
         build_model("extra_trees", data.facts, {"settings": {"n_estimator": 3}}, {})
     with pytest.raises(ConfigError, match="max_depth"):
         build_model("extra_trees", data.facts, {"settings": {"max_depth": "deep"}}, {})
-    with pytest.raises(ConfigError, match="cannot be built.*columns|columns"):
+    with pytest.raises(ConfigError, match="cannot be built"):
         build_model("tabular_mlp", {"classes": 3}, {}, {})
     with pytest.raises(ConfigError, match="dropout"):
         build_model("tabular_mlp", data.facts, {"dropout": 1.0}, {})
@@ -185,20 +189,24 @@ def test_an_estimator_teaches_frozen_and_without_gradient(tmp_path: Path) -> Non
     assert not [name for name in run.module.state_dict() if "teacher" in name]
 
 
-def test_a_fingerprint_is_that_of_what_was_fitted(tmp_path: Path) -> None:
+def test_a_fingerprint_is_that_of_what_was_fitted() -> None:
     """Otherwise a cache answers for another forest, or is refused by the very forest that wrote it."""
     program = (
-        "from knowledge_distillation.domains.catalogue import build_data, build_model\n"
+        "from knowledge_distillation.domains.catalogue import build_model\n"
+        "from knowledge_distillation.domains.tabular import wine\n"
         "from knowledge_distillation.teachers import LiveTeacher\n"
-        "facts = build_data('wine', {}, {}).facts\n"
-        "for name in ('extra_trees', 'gradient_boosting'):\n"
-        "    for seed in (0, 1):\n"
-        "        print(LiveTeacher(build_model(name, facts, {'settings': {'n_estimators': 5}, 'seed': seed}, {}))"
-        ".fingerprint)\n"
+        "def prints():\n"
+        "    return [\n"
+        "        LiveTeacher(build_model(name, wine().facts, {'settings': {'n_estimators': 5}, 'seed': seed}, {}))"
+        ".fingerprint\n"
+        "        for name in ('extra_trees', 'gradient_boosting') for seed in (0, 1)\n"
+        "    ]\n"
     )
-    done = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(2)
-    ]
-    assert done[0] == done[1]
-    assert len(set(done[0])) == 4
+    here: dict[str, Any] = {}
+    exec(program, here)
+    found = here["prints"]()
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}print(*prints())"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == found
+    assert len(set(found)) == 4

@@ -24,9 +24,16 @@ def written(path: Path, rows: list[list[Any]], header: tuple[str, ...] = ("age",
 
 
 def people(count: int) -> list[list[Any]]:
+    """Rows of age, town, height and ill; no two have the same height."""
     numbers = np.random.default_rng(0)
+    heights = 150 + numbers.permutation(count) / 100
     return [
-        [int(numbers.integers(1, 90)), TOWNS[at % 3], round(float(numbers.normal(170, 9)), 2), "yes" if at % 2 else "no"]
+        [
+            int(numbers.integers(1, 90)),
+            TOWNS[at % 3],
+            round(float(numbers.normal(170, 9)), 2),
+            "yes" if at % 2 else "no",
+        ]
         for at in range(count)
     ]
 
@@ -70,9 +77,7 @@ def test_missing_values_are_refused_with_column_and_count(tmp_path: Path) -> Non
         read(written(tmp_path / "t.csv", rows))
 
 
-def test_imputed_numbers_are_the_mean_of_the_training_rows(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_imputed_numbers_are_the_mean_of_the_training_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise what stands in for a missing value is another than the documents say, or comes from validation rows."""
     rows = people(200)
     gaps = range(0, 200, 10)

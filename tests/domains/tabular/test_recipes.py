@@ -103,9 +103,7 @@ def test_the_control_of_a_regression_learns_from_the_labels_alone(tmp_path: Path
     assert found["higher_is_better"] is False
 
 
-def test_a_recipe_of_a_users_own_file_says_what_it_leaves_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_recipe_of_a_users_own_file_says_what_it_leaves_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Otherwise rows vanish between the file and the student."""
     numbers = np.random.default_rng(0).normal(size=(400, 2))
     lines = ["a,b,kind", *(f"{a:.4f},{b:.4f},{'round' if a * b > 0 else 'long'}" for a, b in numbers)]

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from knowledge_distillation.domains.tabular.table import Floats, Table
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 MOST_OFFSET = 1e5
 """Mean over standard deviation up to which float32 keeps 1 % of a standard deviation."""
 Missing = Literal["refuse", "impute"]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Training:
     classes: int
 
 
-def prepared(table: Table, training: Floats, missing: Missing) -> tuple[Columns, Tensor]:
+def prepared(table: Table, training: Places, missing: Missing) -> tuple[Columns, Tensor]:
     """The facts of the columns, and all rows as models take them, float32 [rows, columns].
 
     Args:
@@ -118,7 +120,7 @@ def _check_offset(table: str, name: str, mean: float, deviation: float) -> None:
         )
 
 
-def _target_facts(table: Table, training: Floats) -> tuple[Floats, Floats, int]:
+def _target_facts(table: Table, training: Places) -> tuple[Floats, Floats, int]:
     if table.class_names:
         classes = len(table.class_names)
         return np.zeros(classes), np.ones(classes), classes

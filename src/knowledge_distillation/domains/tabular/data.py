@@ -16,7 +16,7 @@ from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.labelling import UNLABELLED, keep_labels
-from knowledge_distillation.domains.tabular.columns import Missing, Training, prepared
+from knowledge_distillation.domains.tabular.columns import Missing, Places, Training, prepared
 from knowledge_distillation.domains.tabular.reading import Task, read_csv
 from knowledge_distillation.domains.tabular.table import Table
 from knowledge_distillation.errors import ConfigError
@@ -112,7 +112,7 @@ def as_data(
     )
 
 
-def _split(table: Table, share: float) -> tuple[Any, Any]:
+def _split(table: Table, share: float) -> tuple[Places, Places]:
     """Numbers of training and validation rows, int64, in order; rows without a target are all for training."""
     check_between("validation", share, 0.0, 1.0)
     known = np.flatnonzero(table.known)

@@ -68,7 +68,9 @@ class Estimator(nn.Module):
         """What it is and a hash of all that was fitted, from which the teacher's fingerprint is made."""
         from joblib import hash as digest_of  # comes with scikit-learn
 
-        return f"{type(self.fitted).__name__}, classes={self.classes}, {self.least_probability}, {digest_of(self.fitted)}"
+        return (
+            f"{type(self.fitted).__name__}, classes={self.classes}, {self.least_probability}, {digest_of(self.fitted)}"
+        )
 
 
 def _class_ids(fitted: Any, classes: int) -> Any:

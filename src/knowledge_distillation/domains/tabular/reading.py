@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -57,6 +57,8 @@ def read_csv(
     Raises:
         ConfigError: if the file, a column or a row to learn from is not there, or more rows are bad.
     """
+    if len(delimiter) != 1:
+        raise ConfigError(f"delimiter must be one character, got {delimiter!r}.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, strict=True)
@@ -64,7 +66,7 @@ def read_csv(
             _check_header(path, header, targets, categorical, drop)
             texts = {*categorical, *(targets if task == "classification" else ())}
             rows = _read(path, reader, header, texts, {*drop})
-    except (OSError, UnicodeDecodeError, csv.Error, TypeError) as error:  # TypeError: a delimiter of two characters
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} must be a CSV file in UTF-8, and cannot be read: {error}.") from error
     _judge(path, rows, bad_rows)
     return _table(path, rows, [name for name in header if name not in drop], targets, categorical, task)
@@ -86,7 +88,7 @@ def _check_header(
         )
 
 
-def _read(path: Path, reader: csv._reader, header: Sequence[str], texts: set[str], drop: set[str]) -> _Rows:  # type: ignore[name-defined]
+def _read(path: Path, reader: Any, header: Sequence[str], texts: set[str], drop: set[str]) -> _Rows:
     rows, last = _Rows(), reader.line_num
     while True:
         try:
