@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from knowledge_distillation.domains.catalogue import build_data, build_model
 from knowledge_distillation.domains.tabular import Estimator, csv_table, tabular_mlp
 from knowledge_distillation.errors import ConfigError, ModelContractError, ShapeError
 from tests.domains.tabular.test_reading import people, written
+from tests.processes import run
 from tests.training.toys import QUIET
 
 FEW = {"n_estimators": 5}
@@ -179,17 +178,17 @@ def test_an_estimator_teaches_frozen_and_without_gradient(tmp_path: Path) -> Non
     rows, targets = rows_of(data)
     fitted = GradientBoostingRegressor(n_estimators=10, random_state=0).fit(rows, targets[:, 0])
     before = pickle.dumps(fitted)
-    run = kd.distill(
+    taught = kd.distill(
         Estimator(fitted), lambda: tabular_mlp(data.facts["columns"], [8]), data.train, data.validation,
         objective={"soft_regression": 1.0}, pipeline=data.pipeline, max_epochs=1, directory=tmp_path / "run",
         trainer=QUIET,
     )  # fmt: skip
     assert pickle.dumps(fitted) == before
     assert not Estimator(fitted)(torch.from_numpy(rows).requires_grad_()).requires_grad
-    assert not [name for name in run.module.state_dict() if "teacher" in name]
+    assert not [name for name in taught.module.state_dict() if "teacher" in name]
 
 
-def test_a_fingerprint_is_that_of_what_was_fitted() -> None:
+def test_a_fingerprint_is_that_of_what_was_fitted(tmp_path: Path) -> None:
     """Otherwise a cache answers for another forest, or is refused by the very forest that wrote it."""
     program = (
         "from knowledge_distillation.domains.catalogue import build_model\n"
@@ -205,8 +204,6 @@ def test_a_fingerprint_is_that_of_what_was_fitted() -> None:
     here: dict[str, Any] = {}
     exec(program, here)
     found = here["prints"]()
-    done = subprocess.run(
-        [sys.executable, "-c", f"{program}print(*prints())"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == found
+    done = run(f"{program}print(*prints())", directory=tmp_path)
+    assert done.stdout.split() == found, done.stderr
     assert len(set(found)) == 4

@@ -31,7 +31,7 @@ def people(count: int) -> list[list[Any]]:
         [
             int(numbers.integers(1, 90)),
             TOWNS[at % 3],
-            round(float(numbers.normal(170, 9)), 2),
+            round(float(heights[at]), 2),
             "yes" if at % 2 else "no",
         ]
         for at in range(count)
