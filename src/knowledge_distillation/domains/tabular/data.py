@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import Metric as TorchMetric
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from knowledge_distillation.accepted import check_whole
@@ -24,7 +25,11 @@ from knowledge_distillation.losses.inputs import check_between
 from knowledge_distillation.training.metric_pipeline import MetricPipeline
 
 Metric = Literal["rmse", "mae", "r2"]
-METRICS = {"rmse": partial(MeanSquaredError, squared=False), "mae": MeanAbsoluteError, "r2": R2Score}
+METRICS: Mapping[str, Callable[[], TorchMetric]] = {
+    "rmse": partial(MeanSquaredError, squared=False),
+    "mae": MeanAbsoluteError,
+    "r2": R2Score,
+}
 LARGEST_BATCH = 1000
 """Validation rows at a time."""
 

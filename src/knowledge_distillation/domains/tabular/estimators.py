@@ -57,12 +57,12 @@ class Estimator(nn.Module):
         """[batch, columns] -> log-probabilities [batch, classes], or predictions [batch, outputs]; float32."""
         table = rows.detach().float().cpu().numpy()
         if self._ids is None:
-            answers = np.asarray(self.fitted.predict(table), dtype=np.float32).reshape(len(table), -1)
+            answers = np.asarray(self.fitted.predict(table)).reshape(len(table), -1)
         else:
-            answers = np.zeros((len(table), self.classes))
-            answers[:, self._ids] = self.fitted.predict_proba(table)
-            answers = np.log(np.clip(answers, self.least_probability, None)).astype(np.float32)
-        return torch.from_numpy(answers).to(rows.device)
+            chances = np.zeros((len(table), self.classes))
+            chances[:, self._ids] = self.fitted.predict_proba(table)
+            answers = np.log(np.clip(chances, self.least_probability, None))
+        return torch.from_numpy(answers.astype(np.float32)).to(rows.device)
 
     def extra_repr(self) -> str:
         """What it is and a hash of all that was fitted, from which the teacher's fingerprint is made."""

@@ -44,6 +44,12 @@ class TableInputs(nn.Module):
         columns: facts of the table.
     """
 
+    numbers: Tensor
+    mean: Tensor
+    scale: Tensor
+    categorical: Tensor
+    codes: Tensor
+
     def __init__(self, columns: Columns) -> None:
         super().__init__()
         numbers = [place for place, known in enumerate(columns.categories) if known is None]
@@ -72,6 +78,9 @@ class Units(nn.Module):
     Args:
         columns: facts of the table.
     """
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, columns: Columns) -> None:
         super().__init__()
