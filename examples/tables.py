@@ -26,7 +26,7 @@ def classify(folder: Path, epochs: int) -> None:
     """A forest of your own, fitted in Python, teaches a student that sees 100 labels."""
     data = digits_table(labelled=100)
     training = data.facts["training"]
-    forest = ExtraTreesClassifier(100, random_state=0).fit(training.rows.numpy(), training.every.numpy())
+    forest = ExtraTreesClassifier(50, random_state=0).fit(training.rows.numpy(), training.every.numpy())
     rows, labels = data.validation["test"].dataset.tensors
     run = kd.distill(
         Estimator(forest, classes=10),
