@@ -111,6 +111,9 @@ def _named(things: Mapping[str, Callable[..., Any]]) -> str:
     rows = []
     for name, function in things.items():
         parameters = inspect.signature(function).parameters
-        settings = [f"{key}={default(parameter.default)}" for key, parameter in parameters.items()]
+        settings = [
+            key if parameter.default is parameter.empty else f"{key}={default(parameter.default)}"
+            for key, parameter in parameters.items()
+        ]
         rows.append((code(name), escaped(docstrings.read(function).summary), ", ".join(map(code, settings))))
     return table(("Name", "What it is", "Settings and defaults"), rows)

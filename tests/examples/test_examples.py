@@ -61,3 +61,17 @@ def test_the_originals_resnet_demo_teaches_its_student(tmp_path: Path) -> None:
     assert teacher > 0.9
     assert len(scores) == 5  # once before training, then after each of the four epochs
     assert scores[-1] > 0.9
+
+
+def test_trees_teach_small_networks_on_tables(tmp_path: Path) -> None:
+    """Otherwise the way from a table to a shipped network ends in a traceback."""
+    done = run(ROOT / "examples" / "tables.py", "--small", directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    forest, student = (
+        float(score) for score in re.findall(r"digits: forest ([\d.]+), student ([\d.]+)", done.stdout)[0]
+    )
+    assert forest > 0.95
+    assert student > 0.8  # guessing comes to 0.1
+    trees, network = (float(score) for score in re.findall(r"trees ([\d.]+), student ([\d.]+) rmse", done.stdout)[0])
+    assert trees < 60
+    assert network < 80  # the mean alone comes to about 75

@@ -60,6 +60,10 @@ def soft_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
     return float(np.mean(penalties(inputs.student.numpy() - inputs.teacher.numpy(), settings)))
 
 
+def label_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
+    return float(np.mean(penalties(inputs.student.numpy() - inputs.needs["labels"].numpy(), settings)))
+
+
 def bounded_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
     rows = zip(inputs.student.numpy(), inputs.teacher.numpy(), inputs.needs["labels"].numpy(), strict=True)
     values = []
@@ -134,6 +138,14 @@ CASES = [
         oracle=soft_oracle,
         settings={"penalty": "huber", "delta": 0.7},
         item_axes=2,
+        label="huber",
+    ),
+    Case(name="label_regression", inputs=boxes, oracle=label_oracle),
+    Case(
+        name="label_regression",
+        inputs=boxes,
+        oracle=label_oracle,
+        settings={"penalty": "huber", "delta": 0.7},
         label="huber",
     ),
     Case(name="bounded_regression", inputs=boxes, oracle=bounded_oracle),

@@ -34,3 +34,17 @@ def test_samples_without_label_do_not_count(name: str) -> None:
     assert value.item() == pytest.approx(alone.item(), rel=1e-12)
     assert torch.equal(gradient[~labelled], torch.zeros(2, 4, dtype=torch.float64))
     assert gradient[labelled].abs().sum() > 0
+
+
+def test_a_number_that_is_not_known_does_not_count() -> None:
+    """Otherwise one row without a value makes the loss NaN, and all weights with it."""
+    generator = torch.Generator().manual_seed(0)
+    student, labels = torch.randn(2, 5, 2, generator=generator, dtype=torch.float64)
+    labels[1, 0] = labels[3] = torch.nan
+    labelled = torch.tensor([True, False, True, False, True])
+    student.requires_grad_()
+    value = loss_named("label_regression")(student, labels=labels)
+    (gradient,) = torch.autograd.grad(value, student)
+    assert value.item() == pytest.approx(((student - labels)[labelled] ** 2).mean().item(), rel=1e-12)
+    assert torch.equal(gradient[~labelled], torch.zeros(2, 2, dtype=torch.float64))
+    assert loss_named("label_regression")(student, labels=torch.full_like(labels, torch.nan)).item() == 0

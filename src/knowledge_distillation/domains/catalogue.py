@@ -39,7 +39,7 @@ def callbacks() -> dict[str, Callable[..., Callback]]:
 
 
 def build_model(
-    name: str, facts: Mapping[str, int], settings: Mapping[str, Any], extra: Mapping[str, Any]
+    name: str, facts: Mapping[str, Any], settings: Mapping[str, Any], extra: Mapping[str, Any]
 ) -> nn.Module:
     """Make a model by name.
 

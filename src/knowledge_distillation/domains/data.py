@@ -19,7 +19,8 @@ class Data:
     Attributes:
         train: shuffled training loader.
         validation: name -> loader; scored after every epoch.
-        facts: what models of this data must know, such as {"classes": 10, "channels": 1, "size": 28}.
+        facts: what models of this data must know, such as {"classes": 10, "channels": 1, "size": 28}. Plain numbers
+            mostly; a model that is made from the data themselves, as a forest is, finds what it needs here too.
         class_names: one for each class, for reports; none where classes have numbers only.
         adapter: how models are called on its batches; see `capture.adapters`.
         pipeline: scores a model on a validation loader; None for accuracy.
@@ -27,7 +28,7 @@ class Data:
 
     train: DataLoader[Any]
     validation: Mapping[str, DataLoader[Any]]
-    facts: Mapping[str, int]
+    facts: Mapping[str, Any]
     class_names: Sequence[str] = ()
     adapter: str | Adapter | tuple[Adapter, Adapter] = "auto"
     pipeline: InferencePipeline | None = None

@@ -53,6 +53,7 @@ from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.regression.binary_kl import BinaryKL, binary_kl
 from knowledge_distillation.losses.regression.bounded_regression import BoundedRegression, bounded_regression
 from knowledge_distillation.losses.regression.gaussian_kl import GaussianKL, gaussian_kl
+from knowledge_distillation.losses.regression.label_regression import LabelRegression, label_regression
 from knowledge_distillation.losses.regression.soft_regression import SoftRegression, soft_regression
 from knowledge_distillation.losses.relations.cc import CC, cc
 from knowledge_distillation.losses.relations.crd import CRD, crd
@@ -160,6 +161,7 @@ __all__ = [
     "Hint",
     "HybridULD",
     "KDFromLogProbs",
+    "LabelRegression",
     "LabelSmoothingTeacher",
     "LogisticRanking",
     "LogitMSE",
@@ -238,6 +240,7 @@ __all__ = [
     "kd",
     "kd_from_log_probs",
     "kdsvd",
+    "label_regression",
     "label_smoothing_teacher",
     "logistic_ranking",
     "logit_mse",

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from knowledge_distillation.capture.adapters import split_batch
 from knowledge_distillation.doctor.asking import logits_or_none
 from knowledge_distillation.doctor.finding import Finding
 from knowledge_distillation.doctor.loaders import CannotTell, tensors_in
 from knowledge_distillation.doctor.patient import Patient
+from knowledge_distillation.errors import ModelContractError
 from knowledge_distillation.teachers.cache import TaughtBatch
 
 HARM = "The loss becomes NaN, and the student's weights with it."
 
 
 def finite(patient: Patient) -> Iterator[Finding]:
-    """Inputs, a model's answers or a term hold NaN or infinity."""
+    """Inputs, a model's answers or a term hold NaN or infinity; a NaN among labels says that one is not known."""
     bad = 0
     for batch in patient.batches:
         content = batch.content if isinstance(batch, TaughtBatch) else batch
-        bad += sum(_count(leaf) for leaf in tensors_in(content))
+        bad += sum(_count(leaf) for leaf in tensors_in(content)) - _unlabelled(content)
     if bad:
         yield Finding(
             "error",
@@ -64,3 +67,12 @@ def finite(patient: Patient) -> Iterator[Finding]:
 
 def _count(leaf: Tensor) -> int:
     return int((~torch.isfinite(leaf)).sum()) if leaf.is_floating_point() else 0
+
+
+def _unlabelled(batch: Any) -> int:
+    """How many labels that are numbers are not known."""
+    try:
+        labels = split_batch(batch)[2]
+    except ModelContractError:
+        return 0
+    return int(labels.isnan().sum()) if isinstance(labels, Tensor) and labels.is_floating_point() else 0

@@ -20,11 +20,13 @@ def student_size(patient: Patient) -> Iterator[Finding]:
         raise CannotTell("the teacher is made of the student")
     own = _size(patient.student)
     theirs = sum(_size(model) for model in patient.teacher_models)
+    if not theirs:
+        raise CannotTell("the teacher has no parameters")
     if own > theirs:
         yield Finding(
             "warning",
             "The student is larger than the teacher.",
-            f"{own:,} parameters, and the teacher has {theirs:,} ({own / max(theirs, 1):.2f} times).",
+            f"{own:,} parameters, and the teacher has {theirs:,} ({own / theirs:.2f} times).",
             "Nothing is compressed: perhaps the two were passed in the wrong order.",
             "distill(teacher, student, ...) takes the teacher first.",
         )

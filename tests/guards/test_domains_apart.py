@@ -1,0 +1,95 @@
+"""What goes wrong for a maintainer when one field of use cannot be taken away without breaking the others.
+
+The rule: inside the package, a module of `domains/X` is named by nothing but `domains/X` itself and, for the demo of
+vision, by `cli/demo_command.py`. Everything else finds domains by walking the folder, so that a folder which is not
+there is not missed. Outside the package a domain is named where it is used: by its own tests, recipes, examples and
+pages, and by tests of the core that take vision's digits for real data.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "knowledge_distillation"
+DOMAINS = sorted(path.parent.name for path in (PACKAGE / "domains").glob("*/__init__.py"))
+PREFIX = "knowledge_distillation.domains."
+USERS = {"vision": {"cli/demo_command.py"}}
+"""Domain -> files outside it that are part of it."""
+WITHOUT = """
+import importlib, importlib.abc, json, pkgutil, sys
+import knowledge_distillation as package
+from knowledge_distillation import domains
+
+class Hiding(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(HIDDEN):
+            raise ModuleNotFoundError(f"{name} was taken away", name=name)
+
+HIDDEN = tuple(sys.argv[1:])
+sys.meta_path.insert(0, Hiding())
+walk = pkgutil.iter_modules
+pkgutil.iter_modules = lambda *at: [info for info in walk(*at) if not info.ispkg or at[0] != domains.__path__]
+names = [info.name for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+for name in names:
+    if not name.startswith(HIDDEN):
+        importlib.import_module(name)
+from knowledge_distillation.domains import catalogue
+print(json.dumps([*catalogue.models(), *catalogue.data_sets(), *catalogue.callbacks()]))
+"""
+
+
+@cache
+def imported(file: Path) -> set[str]:
+    """Every module that a file imports, wherever in it the statement stands."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_nothing_of_the_package_imports_a_domain_but_itself(domain: str) -> None:
+    """Otherwise taking the folder away breaks what has nothing to do with it."""
+    home = PACKAGE / "domains" / domain
+    own = PREFIX + domain
+    users = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*.py")
+        if home not in file.parents and any(name == own or name.startswith(f"{own}.") for name in imported(file))
+    }
+    assert users == USERS.get(domain, set())
+
+
+def test_everything_else_is_imported_without_any_domain() -> None:
+    """Otherwise an import by a computed name, which the test above cannot see, needs one."""
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    command = [sys.executable, "-c", WITHOUT, *(PREFIX + domain for domain in DOMAINS)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_no_test_of_another_domain_names_it(domain: str) -> None:
+    """Otherwise a domain that is taken away leaves failing tests behind in another's folder."""
+    others = [path for name in DOMAINS if name != domain for path in (ROOT / "tests" / "domains" / name).rglob("*.py")]
+    own = PREFIX + domain
+    assert [str(file) for file in others if any(name.startswith(own) for name in imported(file))] == []
+
+
+def test_the_domains_are_found() -> None:
+    """Otherwise the tests above look at nothing and pass."""
+    assert {"vision", "language", "tabular"} <= set(DOMAINS)
+    assert PREFIX + "vision.demo" in imported(PACKAGE / "cli" / "demo_command.py")
