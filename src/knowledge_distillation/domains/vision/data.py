@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import operator
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from knowledge_distillation.domains.data import Data
+from knowledge_distillation.domains.labels import keep_labels
 from knowledge_distillation.errors import ConfigError, MissingExtraError
 
-UNLABELLED = -100
 LARGEST_IDX = 2**30
 """Values of an IDX file."""
 FASHION_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
@@ -232,24 +231,3 @@ def _tensors(
         validation={"test": DataLoader(TensorDataset(test_images, test_labels), batch_size=1000, num_workers=workers)},
         facts={"classes": 10, "channels": 1, "size": images.shape[-1]},
     )
-
-
-def keep_labels(labels: Tensor, count: int | None, seed: int) -> Tensor:
-    """Labels with all but `count` of them, drawn evenly over the classes, replaced by -100.
-
-    Raises:
-        ConfigError: if `count` is below 1 or above the number of labels.
-    """
-    if count is None:
-        return labels
-    if not 1 <= count <= len(labels):
-        raise ConfigError(f"labelled must be from 1 to {len(labels)}, got {count}.")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(operator.index(seed)))
-    rank = torch.zeros_like(labels)
-    for category in torch.unique(labels):
-        members = order[labels[order] == category]
-        rank[members] = torch.arange(len(members))
-    kept = order[torch.sort(rank[order], stable=True).indices[:count]]
-    sparse = torch.full_like(labels, UNLABELLED)
-    sparse[kept] = labels[kept]
-    return sparse
