@@ -131,7 +131,7 @@ def read_output(output: Any, model: nn.Module, batch: Any, labels: Any, extras: 
     )
 
 
-def _masks(batch: Any, answers: Tensor | None) -> dict[str, Tensor]:
+def _masks(batch: Any, answers: Tensor | None) -> dict[str, Any]:
     """The attention mask: of the answers where it has an entry for each, as in token-level models; else of features."""
     mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
     if not isinstance(mask, Tensor):

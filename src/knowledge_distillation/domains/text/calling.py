@@ -46,5 +46,9 @@ def tagger(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
 
 def _has_segments(model: nn.Module) -> bool:
     inner = unwrap(model)
-    kinds = getattr(getattr(inner, "config", None), "type_vocab_size", 2)
-    return SEGMENTS in inspect.signature(inner.forward).parameters and isinstance(kinds, int) and kinds > 1
+    parameters = inspect.signature(inner.forward).parameters
+    config = getattr(inner, "config", None)
+    if config is None:  # an exported file picks what it needs
+        return SEGMENTS in parameters or any(entry.kind is entry.VAR_KEYWORD for entry in parameters.values())
+    kinds = getattr(config, "type_vocab_size", 2)
+    return SEGMENTS in parameters and isinstance(kinds, int) and kinds > 1

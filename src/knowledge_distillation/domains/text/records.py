@@ -97,8 +97,11 @@ def json_lines(text: str) -> Iterator[tuple[int, Mapping[Any, Any] | str]]:
 
 
 def _rows(text: str, delimiter: str, fields: Fields, file: Path) -> Iterator[tuple[int, Mapping[Any, Any] | str]]:
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    lines = io.StringIO(text, newline="")
+    if delimiter == "\t":
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter)
     names = None
     wanted = [field for field in (fields.text, fields.second, fields.label) if field is not None]
     if any(isinstance(field, str) for field in wanted):
