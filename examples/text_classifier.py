@@ -62,7 +62,7 @@ def make_encoder(folder: Path) -> None:
 
 
 def main() -> None:
-    epochs = 4 if "--small" in sys.argv else 20
+    epochs = 12 if "--small" in sys.argv else 20
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_texts(folder / "paragraphs.jsonl")
