@@ -1,4 +1,4 @@
-"""An encoder learns of which of this project's pages a paragraph is, and teaches one of half its layers; under a minute.
+"""An encoder learns of which of this project's pages a paragraph is, and teaches one of half its layers in a minute.
 
 The tokenizer and the encoder are made here, so nothing is downloaded. With a real encoder only this is needed:
 

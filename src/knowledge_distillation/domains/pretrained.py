@@ -32,7 +32,7 @@ def load_pretrained(kind: str, path: str, what: str, **settings: Any) -> Any:
     where = {} if kind == "AutoConfig" or "gguf_file" in settings else {"use_safetensors": True}
     try:
         # whoever wrote them, weights of these kinds hold no code
-        return getattr(transformers, kind).from_pretrained(path, **where, **settings)  # nosec B615
+        return getattr(transformers, kind).from_pretrained(path, **where, **settings)
     except ImportError as error:
         raise MissingExtraError(
             f"{path!r} cannot be loaded: {error} For GGUF: pip install 'knowledge-distillation-toolkit[gguf]'"
