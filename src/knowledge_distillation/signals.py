@@ -32,6 +32,9 @@ class Signals:
         features: what was read inside the model, by module path or by the adapter's own names.
         loss_terms: scalar losses that the model computed itself, by name.
         mask: True where an item counts, shape [*batch]; None counts all.
+        feature_mask: where there is no mask, True at the tokens that count, shape [batch, tokens]: those of a text that
+            gets one answer. Losses of the family "transformers" read it on hidden states and attention. None counts
+            all.
         labels: class ids, shape [*batch].
         extras: further inputs of losses, by the name in `Facts.needs` (boxes, sample index, ...).
     """
@@ -41,6 +44,7 @@ class Signals:
     features: Mapping[str, Any] = field(default_factory=_empty)
     loss_terms: Mapping[str, Any] = field(default_factory=_empty)
     mask: Tensor | None = None
+    feature_mask: Tensor | None = None
     labels: Tensor | None = None
     extras: Mapping[str, Any] = field(default_factory=_empty)
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knowledge_distillation.domains.data import Data
-from knowledge_distillation.domains.vision.data import cifar10, digits, fashion_mnist, keep_labels, mnist
+from knowledge_distillation.domains.labelling import keep_labels
+from knowledge_distillation.domains.vision.data import cifar10, digits, fashion_mnist, mnist
 from knowledge_distillation.errors import ConfigError
 
 UNLABELLED = -100

@@ -52,6 +52,15 @@ def test_speeches_are_taught_to_the_layers_that_were_found_to_matter(tmp_path: P
     assert (tmp_path / "runs" / "smollm_sotu" / "report.html").exists()
 
 
+def test_a_classifier_of_texts_teaches_half_of_itself(tmp_path: Path) -> None:
+    """Otherwise the way from labelled texts to a smaller encoder ends in a traceback, or learns nothing."""
+    done = run(ROOT / "examples" / "text_classifier.py", "--small", directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores = [float(score) for score in re.findall(r"(?:layers|them): ([\d.]+)", done.stdout)]
+    assert len(scores) == 2
+    assert min(scores) > 0.2  # guessing among eight comes to less
+
+
 def test_the_originals_resnet_demo_teaches_its_student(tmp_path: Path) -> None:
     """Otherwise the original's own demo, the reason that many come, ends in a traceback or an untrained student."""
     done = run(ROOT / "examples" / "resnet_mnist.py", "--small", directory=tmp_path)

@@ -80,6 +80,7 @@ def of_views(signals: Signals, views: Views) -> Signals:
         logits=rows(signals.logits),
         log_probs=rows(signals.log_probs),
         mask=rows(signals.mask),
+        feature_mask=rows(signals.feature_mask),
         labels=map_leaves(signals.labels, rows),
         features=named(signals.features),
         extras=named(signals.extras),

@@ -123,25 +123,35 @@ class BoundTerm:
             self._check_takes(taught)
         if self.takes_taught_labels:
             student, taught = replace(student, labels=taught), None
-        keywords = self._keywords(student, teacher)
+        keywords = self._keywords(student, teacher, said)
         if self.term.gather:
             said, taught, keywords = together((said, taught, keywords))
         if self.projector is not None:
             said, taught = _projected(self.projector, said, taught)
         return self._one_number(said, taught, keywords)
 
-    def _keywords(self, student: Signals, teacher: Signals | None) -> dict[str, Any]:
+    def _keywords(self, student: Signals, teacher: Signals | None, said: Any) -> dict[str, Any]:
         """What the loss gets beside the two signals."""
-        masked = self.takes_mask and student.mask is not None
+        mask = student.mask if student.mask is not None else self._token_mask(student, said)
+        masked = self.takes_mask and mask is not None
         if not masked and not self.needs and not self.takes:
             return {}
         keywords = {need: _needed(need, student, self.name) for need in self.needs}
         if masked:  # where the loss counts whole responses, the mask of the signals is that of their tokens
-            keywords["token_mask" if "token_mask" in self.takes else "mask"] = student.mask
+            keywords["token_mask" if "token_mask" in self.takes else "mask"] = mask
         if "teacher_mask" in self.takes and teacher is not None and teacher.mask is not None:
             keywords["teacher_mask"] = teacher.mask
         given = {"labels": student.labels, **student.extras}
         return keywords | {name: given[name] for name in self.takes if given.get(name) is not None}
+
+    def _token_mask(self, student: Signals, said: Any) -> Tensor | None:
+        """Which tokens of hidden states or attention count, where the answers have no mask of their own."""
+        tokens, facts = student.feature_mask, getattr(self.loss, "facts", None)
+        if tokens is None or facts is None or "transformers" not in facts.families:
+            return None
+        first = said[0] if isinstance(said, list) and said else said
+        fits = isinstance(first, Tensor) and first.dim() > 2 and len(first) == len(tokens)
+        return tokens if fits and tokens.shape[1] in first.shape[1:-1] else None
 
     def _one_number(self, said: Any, taught: Any, keywords: Mapping[str, Any]) -> Tensor:
         try:

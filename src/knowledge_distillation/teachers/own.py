@@ -78,6 +78,7 @@ def detached(signals: Signals) -> Signals:
         log_probs=_detached(signals.log_probs),
         features=map_leaves(signals.features, _detached),
         mask=signals.mask,
+        feature_mask=signals.feature_mask,
         labels=signals.labels,
     )
 

@@ -11,7 +11,7 @@ import torch
 
 from knowledge_distillation.domains.catalogue import build_model, comes_with_weights
 from knowledge_distillation.domains.language import causal_lm, jsonl, rouge
-from knowledge_distillation.domains.language.tokenizers import load_tokenizer
+from knowledge_distillation.domains.tokenizers import load_tokenizer
 from knowledge_distillation.errors import ConfigError, MissingExtraError
 from tests.domains.language import tiny
 

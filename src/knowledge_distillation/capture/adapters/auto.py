@@ -101,7 +101,7 @@ def call(model: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]) 
 def read_output(output: Any, model: nn.Module, batch: Any, labels: Any, extras: Mapping[str, Any]) -> Signals:
     """The signals in what a model returned, by the rules of `auto`."""
     if isinstance(output, Tensor):
-        return Signals(logits=output, mask=_fitting_mask(batch, output), labels=labels, extras=extras)
+        return Signals(logits=output, **_masks(batch, output), labels=labels, extras=extras)
     if isinstance(output, Signals):
         return output
     if isinstance(output, Mapping):
@@ -117,21 +117,24 @@ def read_output(output: Any, model: nn.Module, batch: Any, labels: Any, extras: 
             logits=logits,
             features=features,
             loss_terms=dict(own) if isinstance(own, Mapping) else EMPTY,
-            mask=_fitting_mask(batch, logits if logits is not None else features.get("last_hidden_state")),
+            **_masks(batch, logits if logits is not None else features.get("last_hidden_state")),
             labels=labels,
             extras=extras,
         )
     if isinstance(output, (list, tuple)):
         logits = next((entry for entry in output if isinstance(entry, Tensor)), None)
         if logits is not None:
-            return Signals(logits=logits, mask=_fitting_mask(batch, logits), labels=labels, extras=extras)
+            return Signals(logits=logits, **_masks(batch, logits), labels=labels, extras=extras)
     raise ModelContractError(
         f"{type(model).__name__} returned {type(output).__name__}; a tensor, a tuple with a tensor, a dict or a "
         "Hugging Face output is understood. Pass an adapter: a callable (model, batch, temperature) -> Signals."
     )
 
 
-def _fitting_mask(batch: Any, logits: Tensor | None) -> Tensor | None:
-    """The attention mask, where it has one entry per item of the logits or hidden states (token-level models)."""
+def _masks(batch: Any, answers: Tensor | None) -> dict[str, Any]:
+    """The attention mask: of the answers where it has an entry for each, as in token-level models; else of features."""
     mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
-    return mask.bool() if isinstance(mask, Tensor) and logits is not None and mask.shape == logits.shape[:-1] else None
+    if not isinstance(mask, Tensor):
+        return {}
+    fits = answers is not None and mask.shape == answers.shape[:-1]
+    return {"mask" if fits else "feature_mask": mask.bool()}

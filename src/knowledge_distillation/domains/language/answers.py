@@ -11,7 +11,7 @@ import torch
 
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.language.generation import generate
-from knowledge_distillation.domains.language.tokenizers import beginning_of, ids_of
+from knowledge_distillation.domains.tokenizers import beginning_of, ids_of
 from knowledge_distillation.errors import CacheError, ConfigError
 
 

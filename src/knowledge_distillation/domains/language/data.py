@@ -16,21 +16,17 @@ from knowledge_distillation.domains.language.blocks import Blocks
 from knowledge_distillation.domains.language.generation import GenerationPipeline, exact_match, rouge
 from knowledge_distillation.domains.language.packing import Packed
 from knowledge_distillation.domains.language.pipelines import PerplexityPipeline
-from knowledge_distillation.domains.language.reading import (
-    held_out,
-    pieces_of,
-    read_records,
-    texts_by_part,
-)
+from knowledge_distillation.domains.language.reading import pieces_of, read_records
 from knowledge_distillation.domains.language.rows import Pieces, Rows, encoded, padded, prompt_row
-from knowledge_distillation.domains.language.tokenizers import (
+from knowledge_distillation.domains.language.vocabulary import Vocabulary, resolve
+from knowledge_distillation.domains.reading import held_out, texts_by_part
+from knowledge_distillation.domains.tokenizers import (
     beginning_of,
     end_of_text,
     ids_of,
     load_tokenizer,
     mark_of,
 )
-from knowledge_distillation.domains.language.vocabulary import Vocabulary, resolve
 from knowledge_distillation.errors import ConfigError
 
 logger = logging.getLogger(__name__)

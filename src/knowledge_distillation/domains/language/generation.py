@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.capture.adapters import IGNORED
 from knowledge_distillation.capture.calls import undisturbed
-from knowledge_distillation.domains.language.tokenizers import end_of_text, tokens_of
+from knowledge_distillation.domains.tokenizers import end_of_text, tokens_of
 from knowledge_distillation.errors import ConfigError, MissingExtraError, ModelContractError
 
 Compare = Callable[[str, str], float]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from knowledge_distillation.domains.language.tokenizers import load_tokenizer, mark_of
+from knowledge_distillation.domains.pretrained import check_fits, has_tokenizer_of, load_pretrained
 from knowledge_distillation.errors import ConfigError, MissingExtraError
 
 logger = logging.getLogger(__name__)
@@ -44,57 +44,18 @@ def causal_lm(
         ConfigError: if there is no such model, or the data does not fit it.
         MissingExtraError: if Transformers, or peft for `lora`, is not installed.
     """
-    try:
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise MissingExtraError(
-            "Language models need Transformers: pip install 'knowledge-distillation-toolkit[text]'"
-        ) from error
-    where = {"use_safetensors": True} if gguf_file is None else {"gguf_file": gguf_file}
-    try:
-        # whoever wrote them, weights of these kinds hold no code
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), **where)  # nosec B615
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path!r} cannot be loaded: {error} For GGUF: pip install 'knowledge-distillation-toolkit[gguf]'"
-        ) from error
-    except Exception as error:  # it fails in as many ways as there are files
-        raise ConfigError(
-            f"No causal language model can be loaded from {path!r}: {type(error).__name__}: {str(error)[:300]} Name a "
-            "local folder with config.json and safetensors, an id of the Hugging Face hub, or a gguf_file."
-        ) from error
-    _check_fits(model, path, vocabulary, length)
-    if tokenizer_mark and gguf_file is None:
-        _check_tokenizer(path, (tokenizer_mark, teacher_tokenizer_mark))
-    return model if lora is None else _with_lora(model, lora)
-
-
-def _check_fits(model: Any, path: str, vocabulary: int, length: int) -> None:
-    rows = model.get_input_embeddings().num_embeddings
-    if rows < vocabulary:
-        raise ConfigError(
-            f"The model {path!r} must know the {vocabulary:,} tokens of the data's tokenizer, and has {rows:,}: it is "
-            "the tokenizer of another model. Name the model's own."
-        )
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if isinstance(longest, int) and length > longest:
-        raise ConfigError(
-            f"The data's rows must have at most {longest} tokens, the positions of {path!r}, and have {length}: what "
-            "it says beyond them means nothing. Set data.length."
-        )
-
-
-def _check_tokenizer(path: str, marks: Sequence[int]) -> None:
-    try:
-        own = load_tokenizer(path)
-    except ConfigError:  # there is none beside the model
-        return
-    if mark_of(own) not in marks:
+    where = {} if gguf_file is None else {"gguf_file": gguf_file}
+    what = "causal language model"
+    model = load_pretrained("AutoModelForCausalLM", path, what, dtype=getattr(torch, dtype), **where)
+    check_fits(model, path, vocabulary, length)
+    marks = (tokenizer_mark, teacher_tokenizer_mark)
+    if tokenizer_mark and gguf_file is None and not has_tokenizer_of(path, marks):
         logger.warning(
             "The tokenizer that lies beside the model %r is none of the data's: the same ids mean other words to it, "
             "and nothing would show it. Name it as data.tokenizer; if it is the teacher's, as data.teacher_tokenizer.",
             path,
         )
+    return model if lora is None else _with_lora(model, lora)
 
 
 def _with_lora(model: nn.Module, lora: Mapping[str, Any]) -> nn.Module:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from knowledge_distillation.domains.language.tokenizers import tokens_of
+from knowledge_distillation.domains.tokenizers import tokens_of
 
 
 def projection(student: Any, teacher: Any) -> Tensor:

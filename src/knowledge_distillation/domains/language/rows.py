@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from knowledge_distillation.capture.adapters import IGNORED
-from knowledge_distillation.domains.language.tokenizers import beginning_of, end_of_text, ids_of
+from knowledge_distillation.domains.tokenizers import beginning_of, end_of_text, ids_of
 from knowledge_distillation.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import Adapter, causal_student, causal_teacher, next_tokens
 from knowledge_distillation.capture.left_head import LeftHead
 from knowledge_distillation.domains.language.projection import projection
-from knowledge_distillation.domains.language.tokenizers import ids_of, tokens_of
+from knowledge_distillation.domains.tokenizers import ids_of, tokens_of
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.losses import Projected
 from knowledge_distillation.signals import Signals

@@ -1,0 +1,119 @@
+"""Encoders with their weights and a head for the task, by local folder or hub id."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import nn
+
+from knowledge_distillation.domains.pretrained import check_fits, has_tokenizer_of, load_pretrained
+from knowledge_distillation.domains.text.classes import classes_mark
+from knowledge_distillation.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+INSIDE = {"output_hidden_states": True}
+ATTENTION = {"output_attentions": True, "attn_implementation": "eager"}
+"""Only the eager kind of attention gives its weights out."""
+
+
+def text_classifier(
+    path: str,
+    *,
+    inside: bool = False,
+    classes: int = 2,
+    classes_mark: int = 0,
+    vocabulary: int = 0,
+    length: int = 0,
+    tokenizer_mark: int = 0,
+) -> nn.Module:
+    """An encoder that gives a class to a text, as Transformers' AutoModelForSequenceClassification loads it.
+
+    No code of a repository is run, and weights are read from safetensors only. An encoder without such a head gets a
+    new one, to be trained, and a warning says so.
+
+    Args:
+        path: a local folder, or an id of the Hugging Face hub.
+        inside: whether it also returns "hidden_states" and "attentions", for TinyBERT and Patient KD.
+        classes: outputs; of the data.
+        classes_mark: `classes_mark` of the data's class names, which a trained head must have in that order. 0 looks
+            at nothing.
+        vocabulary: tokens of the data's tokenizer; the model must have a row for each. 0 looks at nothing.
+        length: tokens of the data's rows; the model must have as many positions. 0 looks at nothing.
+        tokenizer_mark: `mark_of` the data's tokenizer, which must be the one that lies beside the model. 0 looks at
+            nothing.
+
+    Raises:
+        ConfigError: if there is no such model, or the data does not fit it.
+        MissingExtraError: if Transformers is not installed.
+    """
+    facts = (classes, classes_mark, vocabulary, length, tokenizer_mark)
+    return _with_head("SequenceClassification", "text classifier", path, inside, *facts)
+
+
+def token_classifier(
+    path: str,
+    *,
+    inside: bool = False,
+    classes: int = 2,
+    classes_mark: int = 0,
+    vocabulary: int = 0,
+    length: int = 0,
+    tokenizer_mark: int = 0,
+) -> nn.Module:
+    """An encoder that gives a tag to every token; arguments and errors as of `text_classifier`."""
+    facts = (classes, classes_mark, vocabulary, length, tokenizer_mark)
+    return _with_head("TokenClassification", "token classifier", path, inside, *facts)
+
+
+def masked_lm(
+    path: str, *, inside: bool = False, vocabulary: int = 0, length: int = 0, tokenizer_mark: int = 0
+) -> nn.Module:
+    """An encoder that guesses hidden words, as AutoModelForMaskedLM loads it; arguments and errors as above."""
+    model = load_pretrained("AutoModelForMaskedLM", path, "masked language model", **_settings(inside))
+    return _checked(model, path, vocabulary, length, tokenizer_mark)
+
+
+def _with_head(
+    head: str, what: str, path: str, inside: bool, classes: int, mark: int, vocabulary: int, length: int, tokenizer: int
+) -> nn.Module:
+    config = load_pretrained("AutoConfig", path, what)
+    trained = any(str(name).endswith(f"For{head}") for name in config.architectures or ())
+    if trained:
+        _check_classes(config, path, classes, mark)
+        given = {}
+    else:
+        logger.warning("The head of %r is new: %d classes that it knows nothing of. Train it first.", path, classes)
+        given = {"num_labels": classes}
+    model = load_pretrained(f"AutoModelFor{head}", path, what, **given, **_settings(inside))
+    return _checked(model, path, vocabulary, length, tokenizer)
+
+
+def _check_classes(config: Any, path: str, classes: int, mark: int) -> None:
+    names = [str(config.id2label[number]) for number in range(config.num_labels)]
+    if config.num_labels != classes:
+        raise ConfigError(
+            f"The model {path!r} was trained for the {config.num_labels} classes {names[:10]}, and the data has "
+            f"{classes}: its answers are to another question. Name data of these classes, or an encoder without a head."
+        )
+    is_named = any(name != f"LABEL_{number}" for number, name in enumerate(names))
+    if is_named and mark and classes_mark(names) != mark:
+        raise ConfigError(
+            f"The classes of the model {path!r} are {names[:10]} in this order, and the data has others or another "
+            "order: every answer would be taken for that of another class. Set data.classes to the model's."
+        )
+
+
+def _settings(inside: bool) -> dict[str, Any]:
+    return {**INSIDE, **ATTENTION} if inside else {}
+
+
+def _checked(model: Any, path: str, vocabulary: int, length: int, tokenizer: int) -> nn.Module:
+    check_fits(model, path, vocabulary, length)
+    if tokenizer and not has_tokenizer_of(path, (tokenizer,)):
+        raise ConfigError(
+            f"The tokenizer that lies beside the model {path!r} is another one than the data's: the same ids mean "
+            "other words to it, and nothing would show it. Name it as data.tokenizer; both models must read the same."
+        )
+    encoder: nn.Module = model
+    return encoder

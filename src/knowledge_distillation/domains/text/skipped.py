@@ -1,0 +1,48 @@
+"""What is left out of a file, told with a count and a list."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from knowledge_distillation.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+SHOWN = 20
+
+
+class Skipped:
+    """Parts of a file that are left out, by the number of their line.
+
+    Args:
+        file: which.
+        what: the parts in words: "lines".
+    """
+
+    def __init__(self, file: Path, what: str) -> None:
+        self.file, self.what = file, what
+        self.complaints: dict[int, str] = {}
+
+    def add(self, line: int, complaint: str) -> None:
+        """Note one; the complaint says what is wrong with it."""
+        self.complaints[line] = complaint
+
+    def report(self, kept: int) -> None:
+        """Say in the log what is left out, beside the parts that were kept.
+
+        Raises:
+            ConfigError: if nothing was kept, or less than what is left out: then the file is read in a wrong way.
+        """
+        if not self.complaints and kept:
+            return
+        first = list(self.complaints.items())[:SHOWN]
+        listed = "; ".join(f"line {line}: {complaint}" for line, complaint in first)
+        more = len(self.complaints) - len(first)
+        listed += f"; and {more} more" if more else ""
+        count, total = len(self.complaints), kept + len(self.complaints)
+        if kept <= count:
+            raise ConfigError(
+                f"{self.file} must hold labelled text, and {count} of its {total} {self.what} have none"
+                f"{f' ({listed})' if listed else ''}. Name the right columns or another file."
+            )
+        logger.warning("%d of %d %s of %s are left out. %s.", count, total, self.what, self.file, listed)

@@ -1,0 +1,230 @@
+"""What goes wrong for a user whose texts, labels or tags lie in files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from torch import nn
+
+from knowledge_distillation.domains.text import MacroF1Pipeline, labelled_texts, masked_text, tagged_words
+from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.signals import Signals
+from tests.domains.text import tiny
+
+
+def glue(folder: Path, *lines: str, name: str = "train.tsv") -> str:
+    (folder / name).write_text("\n".join(("sentence\tlabel", *lines)), encoding="utf-8")
+    return str(folder / name)
+
+
+def decoded(tokenizer: Any, data: Any) -> list[tuple[str, str]]:
+    """Every training text as the model reads it, with the name of its class."""
+    rows = [data.train.dataset[at] for at in range(len(data.train.dataset))]
+    return [
+        (tokenizer.decode(row["input_ids"], skip_special_tokens=True), data.class_names[row["labels"]]) for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "settings"),
+    [
+        ("a.tsv", 'q\tlabel\tid\nthe "cache\t1\t7\na doctor\t0\t8\n', {"text": "q"}),
+        ("a.csv", 'label,q\n1,"the ""cache"\n0,a doctor\n', {"text": "q"}),
+        ("a.jsonl", '{"q": "the \\"cache", "label": 1}\n\n{"q": "a doctor", "label": "0"}\n', {"text": "q"}),
+        ("a.tsv", 'x\t1\t*\tthe "cache\nx\t0\t*\ta doctor\n', {"text": 3, "label": 1}),
+    ],
+    ids=["tsv", "csv", "jsonl", "no header"],
+)
+def test_each_kind_of_file_says_the_same(
+    name: str, content: str, settings: Any, tokenizer: Any, encoder: str, tmp_path: Path
+) -> None:
+    """Otherwise quotes, columns or labels move between texts, and the student learns other labels."""
+    for file in (name, f"val-{name}"):
+        (tmp_path / file).write_text(content, encoding="utf-8")
+    data = labelled_texts(
+        path=str(tmp_path / name), tokenizer=encoder, validation=str(tmp_path / f"val-{name}"), **settings
+    )
+    assert decoded(tokenizer, data) == [
+        (tokenizer.decode(tokenizer('the "cache')["input_ids"], skip_special_tokens=True), "1"),
+        ("a doctor", "0"),
+    ]
+    assert list(data.class_names) == ["0", "1"]
+
+
+def test_bad_lines_are_left_out_with_a_count_and_a_list(
+    encoder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise one bad line of thousands ends the run, or goes in as an empty text, and nobody knows."""
+    good = [f"text {number}\t{number % 2}" for number in range(8)]
+    path = glue(
+        tmp_path, *good[:2], "no label", "   \t1", *good[2:], "odd \udcff byte\t1".encode(errors="replace").decode()
+    )
+    raw = Path(path).read_bytes() + b"\n\xff\xfe bytes\t1\n"
+    Path(path).write_bytes(raw)
+    data = labelled_texts(path=path, tokenizer=encoder, text="sentence", validation=0.2)
+    assert len(data.train.dataset) + len(data.validation["validation"].dataset) == 9
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message.startswith("3 of 12 lines")
+    assert "line 4: it has 1 columns of 2; line 5: its 'sentence' is no text; line 13:" in message
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings", "message"),
+    [
+        (["a\t0", "b\t1"], {"text": "sentnce"}, r"no column 'sentnce'.*Did you mean 'sentence'"),
+        (["a\t0", "b\t0"], {}, "two classes or more"),
+        (["a", "b", "c\t1"], {}, "2 of its 3 lines have none"),
+        ([], {}, "must hold labelled text"),
+        (["a\t0", "b\t1"], {"length": 2}, "length must be above 2"),
+        (["a b c d e f\t0", "b\t1"], {"length": 5, "too_long": "refuse"}, "at most 5 tokens, and text 1 has"),
+        (["a\t0", "b\t1"], {"validation": {"train": "x"}}, "validation must be a share"),
+        (["a\t0", "b\t1"], {"classes": ["0", "2"]}, r"has \['1'\]: no answer"),
+    ],
+    ids=["column", "one class", "mostly bad", "empty", "no room", "too long", "validation", "classes"],
+)
+def test_files_that_cannot_be_learnt_from_are_refused(
+    lines: list[str], settings: Any, message: str, encoder: str, tmp_path: Path
+) -> None:
+    """Otherwise training begins on nothing, or on something else than the user thinks."""
+    path = glue(tmp_path, *lines)
+    with pytest.raises(ConfigError, match=message):
+        labelled_texts(path=path, tokenizer=encoder, **{"text": "sentence", "validation": path, **settings})
+
+
+def test_a_label_that_training_never_saw_is_refused(encoder: str, tmp_path: Path) -> None:
+    """Otherwise it counts as some class, or as an error that no model could avoid."""
+    train, val = glue(tmp_path, "a\tyes", "b\tno"), glue(tmp_path, "a\tyes", "b\tnope", name="val.tsv")
+    with pytest.raises(ConfigError, match=r"2 classes of the training part, \['no', 'yes'\], and dev has \['nope'\]"):
+        labelled_texts(path=train, tokenizer=encoder, text="sentence", validation={"dev": val})
+
+
+def test_long_texts_are_cut_and_counted(encoder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a model reads half of a text and nobody is told, or reads beyond its positions."""
+    path = glue(tmp_path, "cache " * 30 + "\t0", "doctor\t1", "cache " * 40 + "\t1")
+    data = labelled_texts(path=path, tokenizer=encoder, text="sentence", validation=path, length=16)
+    assert [len(data.train.dataset[at]["input_ids"]) for at in range(3)] == [16, 3, 16]
+    assert "2 of 3 texts of train have more than 16 tokens and are cut" in caplog.text
+    assert data.train.dataset[0]["input_ids"][-1] == data.train.dataset[1]["input_ids"][-1]  # [SEP] stays
+
+
+def test_pairs_have_segments_and_batches_are_as_long_as_their_longest_row(
+    tokenizer: Any, encoder: str, tmp_path: Path
+) -> None:
+    """Otherwise the model cannot tell the two texts apart, or attends to padding."""
+    (tmp_path / "a.jsonl").write_text(
+        '{"a": "cache", "b": "the doctor", "label": 0}\n{"a": "the", "b": "a", "label": 1}\n'
+    )
+    path = str(tmp_path / "a.jsonl")
+    data = labelled_texts(path=path, tokenizer=encoder, text="a", second="b", validation=path)
+    (batch,) = data.validation["validation"]
+    expected = tokenizer(
+        ["cache", "the"], ["the doctor", "a"], padding=True, return_tensors="pt", return_token_type_ids=True
+    )
+    for name in ("input_ids", "token_type_ids", "attention_mask"):
+        assert torch.equal(batch[name], expected[name]), name
+    assert batch["labels"].tolist() == [0, 1]
+
+
+def test_few_labels_leave_the_texts_to_the_teacher(encoder: str, topics: str) -> None:
+    """Otherwise a comparison with few labels also has few texts, and the teacher gets no chance."""
+    whole = labelled_texts(path=topics, tokenizer=encoder, text="sentence", validation=0.2)
+    few = labelled_texts(path=topics, tokenizer=encoder, text="sentence", validation=0.2, labelled=4)
+    labels = [int(few.train.dataset[at]["labels"]) for at in range(len(few.train.dataset))]
+    assert len(labels) == len(whole.train.dataset)
+    assert sorted(label for label in labels if label >= 0) == [0, 0, 1, 1]
+
+
+CONLL = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n# id 2\nlonely\nPeter NNP B-PER\n\nBrussels NNP B-LOC\n"
+
+
+def test_columns_and_json_give_the_same_tags(encoder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a tag stands at another word, or a broken sentence goes in without a word."""
+    (tmp_path / "a.conll").write_text(CONLL)
+    lines = [{"tokens": ["EU", "rejects"], "tags": ["B-ORG", "O"]}, {"tokens": ["Brussels"], "tags": ["B-LOC"]}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    columns, records = (
+        tagged_words(path=str(tmp_path / name), tokenizer=encoder, validation=str(tmp_path / name))
+        for name in ("a.conll", "a.jsonl")
+    )
+    assert list(columns.class_names) == list(records.class_names) == ["B-LOC", "B-ORG", "O"]
+    for at in range(2):
+        for name, column in columns.train.dataset[at].items():
+            assert torch.equal(column, records.train.dataset[at][name]), name
+    assert "1 of 3 sentences" in caplog.text
+    assert "line 7: its word at line 7 has no tag" in caplog.text
+
+
+def test_the_first_token_of_a_word_bears_its_tag(tokenizer: Any, encoder: str, tagged: str) -> None:
+    """Otherwise tags slip by the number of pieces that words before are cut into."""
+    data = tagged_words(path=tagged, tokenizer=encoder, validation=0.2, length=64)
+    for at in range(len(data.train.dataset)):
+        row = data.train.dataset[at]
+        tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
+        for token, label in zip(tokens, row["labels"].tolist(), strict=True):
+            if token in ("[CLS]", "[SEP]") or token.startswith("##"):
+                assert label == -100
+    (record,) = [json.loads(Path(tagged).read_text().split("\n")[0])]
+    (first,) = [tagged_words(path=tagged, tokenizer=encoder, validation=tagged, length=64).train.dataset[0]]
+    told = [data.class_names[label] for label in first["labels"].tolist() if label >= 0]
+    assert told == record["tags"]
+
+
+def test_masking_is_the_same_every_time_and_as_frequent_as_berts(encoder: str, tokenizer: Any) -> None:
+    """Otherwise a resumed run or a cached teacher sees other words hidden than those it answers to."""
+
+    def data(**settings: Any) -> Any:
+        return masked_text(
+            path=str(tiny.PAGES), train="cache.md", tokenizer=encoder, length=32, **settings
+        ).train.dataset
+
+    one, other, often = data(), data(), data(copies=3)
+    assert len(often) == 3 * len(one)
+    hidden = total = masks = 0
+    for at in range(len(one)):
+        row = one[at]
+        assert torch.equal(row["input_ids"], other[at]["input_ids"])
+        chosen = row["labels"] != -100
+        original = torch.where(chosen, row["labels"], row["input_ids"])
+        again = often[at + len(one)]
+        assert torch.equal(torch.where(again["labels"] != -100, again["labels"], again["input_ids"]), original)
+        assert not chosen[0]
+        assert not chosen[-1]
+        hidden, total = hidden + int(chosen.sum()), total + len(chosen) - 2
+        masks += int((row["input_ids"][chosen] == tokenizer.mask_token_id).sum())
+    assert 0.1 < hidden / total < 0.2
+    assert 0.65 < masks / hidden < 0.95
+
+
+def test_text_without_a_mask_token_is_refused(tmp_path: Path) -> None:
+    """Otherwise None is an id."""
+    place = tiny.saved(tmp_path, tokenizer=tiny.pieces(["a b"], special=tiny.SPECIAL[:-1]))
+    with pytest.raises(ConfigError, match="has no mask_token"):
+        masked_text(path=str(tiny.PAGES), train="cache.md", tokenizer=place)
+
+
+def test_macro_f1_is_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise taggers are chosen by a number that nobody else gets."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        {
+            "logits": torch.randn(4, 6, 5, generator=generator),
+            "labels": torch.randint(-1, 4, (4, 6), generator=generator),
+        }
+        for _ in range(3)
+    ]
+    for batch in batches:
+        batch["labels"][batch["labels"] < 0] = -100
+        batch["logits"][..., 4] -= 100.0  # neither told nor answered
+    pipeline = MacroF1Pipeline(lambda _, batch, __: Signals(logits=batch["logits"], labels=batch["labels"]))
+    parts = [pipeline.measure_part(nn.Identity(), [batch]) for batch in batches]
+    found = pipeline.combine([*parts, pipeline.measure_part(nn.Identity(), [])])
+    labels = torch.cat([batch["labels"].flatten() for batch in batches])
+    answers = torch.cat([batch["logits"].argmax(-1).flatten() for batch in batches])
+    kept = labels != -100
+    assert found["inference_result"] == pytest.approx(f1_score(labels[kept], answers[kept], average="macro"))
+    assert found["count"] == int(kept.sum())

@@ -1,0 +1,121 @@
+"""What goes wrong for a user who names an encoder, or whose two encoders are not alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from knowledge_distillation.domains.catalogue import build_model, comes_with_weights
+from knowledge_distillation.domains.text import encoder as encode
+from knowledge_distillation.domains.text import labelled_texts, text_classifier, token_classifier
+from knowledge_distillation.domains.text.rows import Padded
+from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.objective import as_objective
+from knowledge_distillation.signals import Signals
+from tests.domains.text import tiny
+
+
+def test_an_encoder_keeps_its_weights_and_gets_a_new_head(
+    encoder: str, tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a random encoder teaches, or nobody is told that the head knows nothing."""
+    model: Any = text_classifier(encoder, classes=3)
+    theirs = tiny.bert(len(tokenizer)).state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in model.bert.state_dict().items())
+    assert model.classifier.out_features == 3
+    assert "is new: 3 classes" in caplog.text
+    assert token_classifier(encoder, classes=5).classifier.out_features == 5  # type: ignore[union-attr]
+    assert comes_with_weights("text_classifier", {})
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "message"),
+    [
+        (["cache", "doctor", "other"], {}, r"3 classes \['cache', 'doctor', 'other'\], and the data has 2"),
+        (["doctor", "cache"], {}, "in this order, and the data has others or another order"),
+        (["cache", "doctor"], {"length": 65}, "at most 64 tokens"),
+        (["cache", "doctor"], {"vocabulary": 4000}, "must know the 4,000 tokens"),
+        (["cache", "doctor"], {"tokenizer_mark": 5}, "is another one than the data's"),
+        (["cache", "doctor"], {}, ""),
+        (["LABEL_0", "LABEL_1"], {}, ""),
+    ],
+    ids=["count", "order", "length", "vocabulary", "tokenizer", "fits", "unnamed"],
+)
+def test_a_model_that_the_data_does_not_fit_is_refused(
+    labels: list[str], settings: Any, message: str, encoder: str, topics: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    """Otherwise every answer is taken for that of another class or word, and the student learns it."""
+    data = labelled_texts(path=topics, tokenizer=encoder, text="sentence", length=32)
+    model = tiny.bert(len(tokenizer), tiny.CLASSIFIER, id2label=dict(enumerate(labels)))
+    place = tiny.saved(tmp_path, model, tokenizer)
+    if not message:
+        build_model("text_classifier", data.facts, {"path": place, **settings}, {})
+        return
+    with pytest.raises(ConfigError, match=message):
+        build_model("text_classifier", data.facts, {"path": place, **settings}, {})
+
+
+def test_weights_that_could_hold_code_are_not_read(encoder: str, tokenizer: Any, tmp_path: Path) -> None:
+    """Otherwise a model from a hub can run what it likes."""
+    model = tiny.bert(len(tokenizer), tiny.CLASSIFIER)
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="No text classifier can be loaded"):
+        text_classifier(str(tmp_path))
+
+
+def test_robertas_positions_begin_behind_its_padding(tokenizer: Any, tmp_path: Path) -> None:
+    """Otherwise rows of 64 tokens pass, and the first long one ends training in an index error."""
+    place = tiny.saved(tmp_path, tiny.roberta(len(tokenizer)))
+    text_classifier(place, length=62)
+    with pytest.raises(ConfigError, match="at most 62 tokens"):
+        text_classifier(place, length=63)
+
+
+def batch(tokenizer: Any) -> dict[str, torch.Tensor]:
+    pairs = tokenizer(["the cache", "a doctor says"], ["is kept", "no"], return_token_type_ids=True)
+    rows = [
+        {"input_ids": torch.tensor(ids), "token_type_ids": torch.tensor(kinds), "labels": torch.tensor(at)}
+        for at, (ids, kinds) in enumerate(zip(pairs["input_ids"], pairs["token_type_ids"], strict=True))
+    ]
+    return Padded(0)(rows)
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
+def test_segments_reach_only_a_model_that_has_them(kind: str, tokenizer: Any) -> None:
+    """Otherwise a teacher with segments cannot teach a student without, or loses what tells two texts apart."""
+    makers: dict[str, Any] = {
+        "bert": lambda size: tiny.bert(size, tiny.CLASSIFIER), "distilbert": tiny.distilbert, "roberta": tiny.roberta
+    }  # fmt: skip
+    model, given = makers[kind](len(tokenizer)), batch(tokenizer)
+    inputs = {name: given[name] for name in ("input_ids", "attention_mask")}
+    segments = {"token_type_ids": given["token_type_ids"]} if kind == "bert" else {}
+    with torch.no_grad():
+        said = encode(model, given, 1.0)
+        assert torch.equal(said.logits, model(**inputs, **segments).logits)
+    assert torch.equal(said.labels, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("loss", ["cosine", "hidden_mse"])
+def test_padding_does_not_count_where_hidden_states_of_a_classifier_are_compared(loss: str) -> None:
+    """Otherwise a student of one answer a text learns the states of padding, more the shorter a text is."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    ours, theirs = (torch.randn(2, 5, 8, generator=generator) for _ in range(2))
+    objective = as_objective({"hidden": {"loss": loss, "student": "layer", "teacher": "layer"}})
+
+    def value(student: torch.Tensor) -> float:
+        said = Signals(logits=torch.zeros(2, 3), features={"layer": student}, feature_mask=mask)
+        return float(objective(said, Signals(features={"layer": theirs}))[0])
+
+    changed = ours.masked_fill(~mask[..., None], 7.0)
+    assert value(ours) == pytest.approx(value(changed), rel=1e-6)
+    kept, told = ours[mask].double(), theirs[mask].double()
+    expected = {
+        "cosine": lambda: 1 - torch.nn.functional.cosine_similarity(kept, told, dim=-1).mean(),
+        "hidden_mse": lambda: (kept - told).square().mean(),
+    }[loss]()
+    assert value(ours) == pytest.approx(float(expected), rel=1e-5)
