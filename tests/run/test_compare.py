@@ -161,6 +161,20 @@ def test_a_loader_that_no_seed_governs_is_said(tmp_path: Path) -> None:
     assert any("did not see the same batches from epoch 1 on" in note for note in notes)
 
 
+def test_unknown_numbers_in_a_batch_are_no_other_batch(tmp_path: Path) -> None:
+    """Otherwise every table with rows that lack a label is told that its arms saw other batches: NaN equals nothing."""
+
+    def adapter(model: nn.Module, batch: Any, temperature: float) -> kd.Signals:
+        return kd.Signals(logits=model(batch[0]), labels=batch[2])
+
+    def loader(count: int, seed: int) -> DataLoader[Any]:
+        inputs, labels = learnable(count, seed).tensors
+        return DataLoader(TensorDataset(inputs, torch.full((count,), torch.nan), labels), batch_size=8, shuffle=True)
+
+    run = train(tmp_path / "run", train_loader=loader(48, 1), val_loaders={"test": loader(48, 2)}, adapter=adapter)
+    assert not any("did not see the same batches" in note for note in run.compare(seeds=2, equal="steps").notes)
+
+
 def test_a_student_module_starts_every_pair_from_the_weights_it_was_given_with(tmp_path: Path) -> None:
     """Otherwise the control goes on from the distilled student."""
     given = filled(student(), 3)

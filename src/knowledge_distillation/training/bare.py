@@ -156,7 +156,7 @@ def _mark(batch: Any) -> float:
     def add(leaf: Any) -> Any:
         nonlocal total
         if isinstance(leaf, Tensor):
-            values = leaf.detach().cpu().flatten().double()
+            values = leaf.detach().cpu().flatten().double().nan_to_num()  # NaN, as of a label not known, equals nothing
             total += float(values @ torch.linspace(1, 2, len(values), dtype=values.dtype))
         return leaf
 
