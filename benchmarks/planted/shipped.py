@@ -26,6 +26,12 @@ def prepared(name: str) -> dict[str, Any]:
         return to_examine(read_recipe(name, SHORTENED.get(name, ())), Path(home))
 
 
+def _needs_files(name: str) -> bool:
+    """Whether its data or models are the user's own, or a hub's."""
+    recipe = read_recipe(name)
+    return any("path" in (section or {}) for section in (recipe.data, recipe.teacher, recipe.student))
+
+
 def _make(name: str, folder: Path) -> dict[str, Any]:
     return prepared(name)
 
@@ -33,5 +39,7 @@ def _make(name: str, folder: Path) -> dict[str, Any]:
 SHIPPED = tuple(
     Case(f"recipe {name}", partial(_make, name))
     for name in shipped()
-    if name not in DOWNLOADED and (name not in SHORTENED or any(folder.is_dir() for folder in FASHION_FOLDERS))
+    if name not in DOWNLOADED
+    and not _needs_files(name)
+    and (name not in SHORTENED or any(folder.is_dir() for folder in FASHION_FOLDERS))
 )
