@@ -1,7 +1,7 @@
 """SmolLM2-135M is cut to half its layers, and the cut is taught the State-of-the-Union speeches with and without it.
 
 Which layers to keep is tried before any training; the teacher is asked once, into a cache; then each seed's student is
-trained twice, from the cache and from the text alone, for as many steps. On two cores of a CPU this takes hours.
+trained twice, from the cache and from the text alone, for as many steps.
 
     python examples/smollm_sotu.py --texts sotu [--model FOLDER_OR_HUB_ID] [--gguf FILE]
         [--layers 15] [--steps 84] [--seeds 3]

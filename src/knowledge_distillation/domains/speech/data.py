@@ -63,6 +63,11 @@ def librispeech(
         unknown: leave out utterances with characters that the models do not know ("skip"), or these characters.
         normalised: bring each recording to mean 0 and variance 1.
         workers: of the loaders.
+
+    Raises:
+        ConfigError: if files are missing or say nothing that can be read, an argument is out of its range, or no
+            recording is left to train or validate on.
+        MissingExtraError: if soundfile or jiwer is not installed.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -113,6 +118,11 @@ def speech_manifest(
         unknown: "skip" utterances with characters that the models do not know, or "remove" these characters.
         normalised: bring each recording to mean 0 and variance 1.
         workers: of the loaders.
+
+    Raises:
+        ConfigError: if files are missing or say nothing that can be read, an argument is out of its range, or no
+            recording is left to train or validate on.
+        MissingExtraError: if soundfile or jiwer is not installed.
     """
     known = load_characters(characters)
     wanted = Wanted(characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown)

@@ -69,6 +69,10 @@ def csv_table(
         labelled: how many training rows keep their target; the teacher teaches the others. None keeps all.
         seed: chooses which keep it.
         workers: of the loaders.
+
+    Raises:
+        ConfigError: if the file is no such table, more rows than `bad_rows` cannot be read, values are missing and are
+            not to be, or an argument is out of its range.
     """
     check_between("bad_rows", bad_rows, 0.0, 1.0)
     table = read_csv(

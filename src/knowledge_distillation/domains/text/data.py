@@ -63,6 +63,10 @@ def labelled_texts(
         labelled: how many training texts keep their label; the others get -100, and a teacher alone teaches them.
         seed: chooses what is held out, and what keeps its label.
         workers: of the loaders.
+
+    Raises:
+        ConfigError: if files are missing or of another form, at least half of their records cannot be used, a label of
+            validation does not occur in training, or an argument is out of its range.
     """
     fields = Fields(text, second, label)
     own = load_tokenizer(tokenizer)
@@ -105,6 +109,10 @@ def tagged_words(
         batch_size: sentences a batch.
         seed: chooses what is held out.
         workers: of the loaders.
+
+    Raises:
+        ConfigError: if files are missing or of another form, at least half of their records cannot be used, a label of
+            validation does not occur in training, or an argument is out of its range.
     """
     own = load_tokenizer(tokenizer)
     places = (int(columns[0]), int(columns[1]))
@@ -141,6 +149,10 @@ def masked_text(
         batch_size: rows a batch.
         seed: chooses what is held out and what is hidden; every epoch hides the same.
         workers: of the loaders.
+
+    Raises:
+        ConfigError: if files are missing or hold no text, the tokenizer cannot hide tokens, or an argument is out of
+            its range.
     """
     check_whole("length", length, 1, "tokens")
     check_whole("copies", copies)
