@@ -28,10 +28,10 @@ from knowledge_distillation.run_comparison import Finished, compare_run
 from knowledge_distillation.run_evaluation import evaluate_run
 from knowledge_distillation.run_export import export_run
 from knowledge_distillation.teachers import Teacher
-from knowledge_distillation.training.bare import scored_at_end
+from knowledge_distillation.training.bare import planned_end
 from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import whole
-from knowledge_distillation.training.fitting import check_checkpoint, fit
+from knowledge_distillation.training.fitting import check_checkpoint, fit, score_at_end
 from knowledge_distillation.training.loaders import loader_for, loader_length
 from knowledge_distillation.training.metrics_file import MetricsFile
 from knowledge_distillation.training.module import DistillationModule
@@ -61,7 +61,7 @@ class Run:
     Attributes:
         student: the very module that was passed in, trained, on the device it trained on; inside a module that answers
             through it where the objective leaves parts in the student for good, as "simkd" does.
-        scores: validation loader name -> the student's score after the last epoch.
+        scores: validation loader name -> the student's score after the last step.
         directory: holds recipe.yaml, environment.json, metrics.csv, checkpoints/ and student.safetensors.
         module: the Lightning module, with the objective and its learned parts.
         plan: what it was trained by, as it was before; None for a run that cannot be trained again.
@@ -325,11 +325,13 @@ def _train(
     started = time.monotonic()
     with shown_to_ranks(run_directory):
         fit(engine, module, loader_for(module.teacher, plan.train_loader), checkpoint)
+        numbers = drawn()
+        score_at_end(engine, module)
     finished = Finished(
         scores=dict(module.scores),
         steps=engine.global_step,
-        drawn=drawn(),
-        is_whole=checkpoint is None and scored_at_end(engine),
+        drawn=numbers,
+        is_whole=checkpoint is None and module.scored_after == engine.global_step and planned_end(engine),
         weights=weights_mark(module.finished_student),
     )
     # sharded models are put together by all processes

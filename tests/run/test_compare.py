@@ -94,7 +94,7 @@ def test_the_control_is_the_training_that_one_would_write_oneself(tmp_path: Path
     ("changes", "trainings"),
     [
         ({}, 1),
-        ({"trainer": {"check_val_every_n_epoch": 3}}, 2),
+        ({"trainer": {"check_val_every_n_epoch": 3}}, 1),  # scored at its end all the same
         ({"trainer": {"limit_val_batches": 0}}, 2),
         ({"trainer": {"callbacks": [EarlyStopping("test", mode="max", patience=9)]}}, 2),
     ],
@@ -106,6 +106,18 @@ def test_a_finished_run_is_trained_again_only_where_it_is_no_pair(
     lines: list[str] = []
     train(tmp_path / "run", **changes).compare(seeds=2, equal="steps", progress=lines.append)
     assert sum("distilled" in line for line in lines) == trainings
+
+
+@pytest.mark.parametrize("limits", [{"max_steps": 4}, {"max_steps": 8}])
+def test_a_training_that_ends_within_an_epoch_is_scored_all_the_same(tmp_path: Path, limits: dict[str, Any]) -> None:
+    """Otherwise it has no scores, or those of a student that it no longer is."""
+    run = train(tmp_path / "run", trainer=limits)
+    inputs, labels = learnable(200, 2).tensors
+    run.student.eval()
+    right = (run.student(inputs).argmax(-1) == labels).float().mean()
+    assert run.scores["test"] == pytest.approx(float(right))
+    rows = [line for line in (run.directory / "metrics.csv").read_text().splitlines()[1:] if line]
+    assert len(rows) >= 2
 
 
 def test_both_arms_see_the_same_batches_though_the_objective_draws(tmp_path: Path) -> None:

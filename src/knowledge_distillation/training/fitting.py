@@ -18,6 +18,7 @@ from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import read_checkpoint
 from knowledge_distillation.training.keys import hiding_keys
 from knowledge_distillation.training.module import DistillationModule
+from knowledge_distillation.training.sharding import is_sharded
 from knowledge_distillation.training.student_weights import own_weights
 
 
@@ -53,6 +54,20 @@ def fit(trainer: Trainer, module: DistillationModule, train_loader: Any, checkpo
             if not trainer.interrupted:
                 raise
             raise KeyboardInterrupt from error
+
+
+def score_at_end(trainer: Trainer, module: DistillationModule) -> None:
+    """Score the student as it is after a training that ended within an epoch, or between two validations.
+
+    Nothing is done where validation was turned off, or where sharded weights would have to be set up anew.
+
+    Args:
+        trainer: whose `fit` has ended.
+        module: that it trained.
+    """
+    wanted = bool(module.val_loaders) and bool(trainer.limit_val_batches) and not trainer.fast_dev_run  # type: ignore[attr-defined]
+    if wanted and module.scored_after != trainer.global_step and not is_sharded(module.student_model):
+        trainer.validate(module, verbose=False)
 
 
 def check_checkpoint(path: str, module: DistillationModule) -> dict[str, Any]:

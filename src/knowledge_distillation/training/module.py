@@ -123,6 +123,8 @@ class DistillationModule(StepModule):
         self._speed = SpeedUp(check_speed(speed), student, self._teacher)
         self.scores: dict[str, float] = {}
         """The latest score of every validation loader, by name."""
+        self.scored_after: int | None = None
+        """Optimiser steps that the student of these scores had taken."""
         self._asks_always = self.objective.learns_from_teacher
         self._asks_for_monitors = self.objective.needs_teacher
         self._mirror = self._teacher if isinstance(self._teacher, ReadsStudent) else None
@@ -263,6 +265,7 @@ class DistillationModule(StepModule):
     def _score_whole(self, whole: WholeLoader) -> None:
         value = score_together(self.pipeline, self.finished_student, whole.loader, whole.name, self.trainer)
         self.scores[whole.name] = value
+        self.scored_after = self.trainer.global_step
         self.log(whole.name, value, prog_bar=True, batch_size=1, add_dataloader_idx=False)
 
     def train_dataloader(self) -> Any:
