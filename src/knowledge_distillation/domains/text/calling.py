@@ -53,6 +53,4 @@ def _has_segments(model: nn.Module) -> bool:
         return takes
     encoder = getattr(inner, "base_model", inner)  # what a head hands on, its encoder may not know
     kinds = getattr(config, "type_vocab_size", 2)
-    return (
-        takes and SEGMENTS in inspect.signature(encoder.forward).parameters and isinstance(kinds, int) and kinds > 1
-    )
+    return takes and SEGMENTS in inspect.signature(encoder.forward).parameters and isinstance(kinds, int) and kinds > 1

@@ -42,7 +42,9 @@ class SimilarLengths(Sampler[int]):
         batches: list[torch.Tensor] = []
         for rows in order.split(self.batch_size * GROUP):
             batches += rows[self.lengths[rows].argsort(stable=True)].split(self.batch_size)
-        last = batches.pop() if len(order) % self.batch_size else order[:0]  # a short batch elsewhere would shift others
+        last = (
+            batches.pop() if len(order) % self.batch_size else order[:0]
+        )  # a short batch elsewhere would shift others
         for place in torch.randperm(len(batches)).tolist():
             yield from batches[place].tolist()
         yield from last.tolist()

@@ -130,9 +130,7 @@ class SpanF1Pipeline:
                 "Neither the labels of the validation loader nor the answers name a span, so there is no F1 of spans. "
                 "Validate on sentences with names in them."
             )
-        right, answered, there = (
-            sum(counts[what, kind] for kind in kinds) for what in ("right", "answered", "there")
-        )
+        right, answered, there = (sum(counts[what, kind] for kind in kinds) for what in ("right", "answered", "there"))
         by_kind = {
             kind: _ratio(2 * counts["right", kind], counts["answered", kind] + counts["there", kind]) for kind in kinds
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 OUTSIDE = "O"
-BEGINS, ENDS, GOES_ON = "BSU", "ESL", "I"
+BEGINS, ENDS, GOES_ON = "BSU", "ESLU", "I"
 """Prefixes of BIO, IOBES and BILOU: S and U are a span of one word."""
 
 Span = tuple[str, int, int]
@@ -22,7 +22,7 @@ def spans_of(tags: Sequence[str]) -> set[Span]:
     """The spans that the tags of a sentence name, read as the CoNLL evaluation script and seqeval read them.
 
     A span begins at B, S or U, after O or the end of another, and where the type changes; so an I that follows nothing
-    begins one too. It ends at E, S or L, before O, and where another begins.
+    begins one too. It ends at E, S, L or U, before O, and where another begins.
 
     Args:
         tags: of each word, as `are_span_tags` has them.
