@@ -39,7 +39,7 @@ def text_classifier(
         path: a local folder, or an id of the Hugging Face hub.
         pooling: what a new head reads. "own": what Transformers has for this kind of encoder, for BERT the state of
             the first token; "mean": the mean of all tokens' last states, as sentence encoders are trained to be read.
-            A trained head stays what it is.
+            A trained head stays, and a warning says so.
         inside: whether it also returns "hidden_states" and "attentions", for TinyBERT and Patient KD.
         classes: outputs; of the data.
         classes_mark: `classes_mark` of the data's class names, which a trained head must have in that order. 0 looks
@@ -50,8 +50,7 @@ def text_classifier(
             nothing.
 
     Raises:
-        ConfigError: if there is no such model, or the data does not fit it; also if its head is trained and of another
-            kind than `pooling` asks for.
+        ConfigError: if there is no such model, or the data does not fit it.
         MissingExtraError: if Transformers is not installed.
     """
     facts = (classes, classes_mark, vocabulary, length, tokenizer_mark)
@@ -89,10 +88,7 @@ def _with_head(
     made_of = [str(name) for name in config.architectures or ()]
     own = any(name.endswith(f"For{head}") for name in made_of)
     if own and pooling == "mean":
-        raise ConfigError(
-            f"The model {path!r} has a trained head that does not read the mean: what it has learnt would be lost. "
-            "Leave pooling out, or name an encoder without a head."
-        )
+        logger.warning("The head of %r is trained and stays: pooling, 'mean', is for a new one.", path)
     if own or MEAN in made_of:
         _check_classes(config, path, classes, mark)
         given = {}
@@ -100,7 +96,7 @@ def _with_head(
         logger.warning("The head of %r is new: %d classes that it knows nothing of. Train it first.", path, classes)
         given = {"num_labels": classes}
     settings = {**given, **_settings(inside)}
-    if MEAN in made_of or pooling == "mean":
+    if MEAN in made_of or (pooling == "mean" and not own):
         model = _mean_pooled(path, what, settings)
     else:
         model = load_pretrained(f"AutoModelFor{head}", path, what, **settings)
