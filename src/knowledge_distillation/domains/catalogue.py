@@ -33,6 +33,11 @@ def comes_with_weights(name: str, extra: Mapping[str, Any]) -> bool:
     return name not in extra and any(name in getattr(domain, "PRETRAINED", ()) for domain in _domains())
 
 
+def has_weights(model: nn.Module) -> bool:
+    """Whether there is something to train or to load in a model; a fitted forest has nothing, and is ready as it is."""
+    return any(True for _ in model.parameters()) or any(True for _ in model.buffers())
+
+
 def callbacks() -> dict[str, Callable[..., Callback]]:
     """Short name -> a callable (settings by keyword) -> a Lightning callback for the student's training."""
     return _gather("CALLBACKS")

@@ -10,11 +10,11 @@ from knowledge_distillation.domains.tokenizers import load_tokenizer, mark_of
 from knowledge_distillation.errors import ConfigError, MissingExtraError
 
 
-def load_pretrained(kind: str, path: str, what: str, **settings: Any) -> Any:
+def load_pretrained(kind: str | type[Any], path: str, what: str, **settings: Any) -> Any:
     """A model, or its configuration, as one of Transformers' Auto classes loads it; no code of a repository is run.
 
     Args:
-        kind: name of the Auto class, such as "AutoModelForMaskedLM".
+        kind: name of the Auto class, such as "AutoModelForMaskedLM"; or a model's class itself.
         path: a local folder, or an id of the Hugging Face hub.
         what: such a model in words, for the messages: "causal language model".
         settings: of `from_pretrained`. Without a `gguf_file` weights are read from safetensors only.
@@ -32,7 +32,8 @@ def load_pretrained(kind: str, path: str, what: str, **settings: Any) -> Any:
     where = {} if kind == "AutoConfig" or "gguf_file" in settings else {"use_safetensors": True}
     try:
         # whoever wrote them, weights of these kinds hold no code
-        return getattr(transformers, kind).from_pretrained(path, **where, **settings)
+        made: Any = getattr(transformers, kind) if isinstance(kind, str) else kind
+        return made.from_pretrained(path, **where, **settings)
     except ImportError as error:
         raise MissingExtraError(
             f"{path!r} cannot be loaded: {error} For GGUF: pip install 'knowledge-distillation-toolkit[gguf]'"

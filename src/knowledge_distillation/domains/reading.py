@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +12,9 @@ import torch
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.inputs import check_between
 
+logger = logging.getLogger(__name__)
+SHOWN = 20
+"""Files that a message lists."""
 Named = Mapping[str, str | Sequence[str]]
 """Name of a part -> patterns of file names."""
 
@@ -19,12 +23,13 @@ def texts_by_part(path: Path, train: str | Sequence[str], validation: Named) -> 
     """The texts of a file, or of a folder's files, by part; "train" is one of them.
 
     Args:
-        path: of the file or folder; of a folder every file in it counts, in the order of their names.
+        path: of the file or folder; of a folder every file in it counts, in the order of their names. Those that are no
+            text in UTF-8 are left out, and the log lists them.
         train: patterns of the names of training files, such as "19*"; what is validated is never trained on.
         validation: name -> patterns.
 
     Raises:
-        ConfigError: if there is no file for a part, or one is no text in UTF-8.
+        ConfigError: if there is no file for a part, or at least half of its files are no text in UTF-8.
     """
     if not path.exists():
         raise ConfigError(f"There is no file or folder {path} to read texts from. Name another path.")
@@ -39,7 +44,23 @@ def texts_by_part(path: Path, train: str | Sequence[str], validation: Named) -> 
                 f"{validation.get(name, train)!r}. Name another folder or pattern; the first files are "
                 f"{[file.name for file in files[:3]]}."
             )
-    return {name: [read_text(file) for file in found] for name, found in parts.items()}
+    return {name: _texts(name, found) for name, found in parts.items()}
+
+
+def _texts(part: str, files: Sequence[Path]) -> list[str]:
+    texts, complaints = [], []
+    for file in files:
+        try:
+            texts.append(read_text(file))
+        except ConfigError as error:
+            complaints.append(error)
+    if len(complaints) >= len(texts) and complaints:
+        raise complaints[0]
+    if complaints:
+        listed = " ".join(map(str, complaints[:SHOWN]))
+        more = f" And {len(complaints) - SHOWN} more." if len(complaints) > SHOWN else ""
+        logger.warning("%d of %d files of %s are left out. %s%s", len(complaints), len(files), part, listed, more)
+    return texts
 
 
 def _matches(file: Path, patterns: str | Sequence[str]) -> bool:

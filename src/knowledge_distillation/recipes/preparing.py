@@ -12,7 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from knowledge_distillation.domains.catalogue import build_callback, build_data, build_model, comes_with_weights
+from knowledge_distillation.domains.catalogue import (
+    build_callback,
+    build_data,
+    build_model,
+    comes_with_weights,
+    has_weights,
+)
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.objective import as_objective
@@ -131,6 +137,12 @@ def _teacher(
     if plan is not None and resume and finished(folder) is not None:
         spec["weights"], plan = str(folder / "student.safetensors"), None
     teacher = _model(spec, data, extra)
+    if plan is not None and not has_weights(teacher):
+        raise ConfigError(
+            f"The teacher {spec['name']!r} has a train section and no parameters that gradients could change: it was "
+            "fitted when it was made, and would stay as it is. Leave the train section out; what it is fitted with "
+            "stands in its own settings."
+        )
     if plan is not None:
         plan = {"seed": recipe.training.get("seed", 0), **plan}
         teaching = _data({**recipe.data, **(plan.pop("data", None) or {})}, extra)
@@ -146,7 +158,7 @@ def _teacher(
             **_arguments(plan, teaching),
         )
         logger.info("teacher: %s", ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()))
-    elif "weights" not in spec and not comes_with_weights(spec["name"], extra):
+    elif "weights" not in spec and has_weights(teacher) and not comes_with_weights(spec["name"], extra):
         logger.warning("The teacher %s has neither weights nor a train section: it is untrained.", spec["name"])
     return teacher
 

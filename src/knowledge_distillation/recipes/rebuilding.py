@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from knowledge_distillation.domains.catalogue import build_data, build_model, comes_with_weights
+from knowledge_distillation.domains.catalogue import build_data, build_model, comes_with_weights, has_weights
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import CheckpointError, ConfigError, DistillationError
 from knowledge_distillation.recipes.caching import adapter_of
@@ -120,8 +120,9 @@ def _teacher(
     def one(spec: Mapping[str, Any], place: str) -> nn.Module:
         trained, named = home / place / "student.safetensors", spec.get("weights")
         if "train" not in spec and named is None:
-            if comes_with_weights(spec["name"], extra):
-                return build_model(spec["name"], data.facts, _settings(spec), extra).eval()
+            model = build_model(spec["name"], data.facts, _settings(spec), extra).eval()
+            if comes_with_weights(spec["name"], extra) or not has_weights(model):
+                return model
             raise ConfigError(f"{spec['name']} had no weights, and an untrained model is not kept.")
         weights = trained if "train" in spec else Path(str(named))
         return _filled(build_model(spec["name"], data.facts, _settings(spec), extra), spec, weights, "teacher")

@@ -13,11 +13,11 @@ import torch
 from sklearn.metrics import accuracy_score, root_mean_squared_error
 
 from knowledge_distillation.cli import main
-from knowledge_distillation.errors import Terminated
+from knowledge_distillation.errors import ConfigError, Terminated
 from knowledge_distillation.export import load
 from knowledge_distillation.recipes.reading import Recipe, check_recipe, read_recipe, shipped, with_settings
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
-from knowledge_distillation.recipes.running import cache_recipe, run_recipe
+from knowledge_distillation.recipes.running import cache_recipe, own_names, run_recipe
 from knowledge_distillation.teachers import CachedTeacher
 from tests.run.stopping import StopsAt
 from tests.training.toys import QUIET
@@ -123,3 +123,41 @@ def test_a_recipe_of_a_users_own_file_says_what_it_leaves_out(tmp_path: Path, ca
     assert "1 of 400 rows cannot be read" in caplog.text
     assert "line 8: 'x' in column 'a'" in caplog.text
     assert 0 <= run.scores["test"] <= 1
+
+
+OWN = """
+from sklearn.neighbors import KNeighborsClassifier
+from knowledge_distillation.domains.tabular import Estimator
+
+def neighbours(training):
+    known = training.given >= 0
+    return Estimator(KNeighborsClassifier().fit(training.rows[known], training.given[known]), training.classes)
+"""
+
+
+def test_a_fitted_estimator_of_a_users_own_file_teaches_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the log calls it untrained, and reports leave it out."""
+    (tmp_path / "own.py").write_text(OWN)
+    own = own_names(tmp_path / "own.py")
+    plan = {
+        "teacher": "neighbours",
+        "student": {"name": "tabular_mlp", "hidden": [8]},
+        "data": {"name": "digits_table", "labelled": 100},
+        "training": {"max_epochs": 1, "trainer": QUIET},
+    }
+    with caplog.at_level(logging.WARNING):
+        run = run_recipe(check_recipe(plan, "recipe"), directory=tmp_path / "run", own=own)
+    assert "untrained" not in caplog.text
+    back = rebuilt_run(tmp_path / "run", own)
+    assert back.notes == ()
+    rows, _ = back.data.validation["test"].dataset.tensors
+    torch.testing.assert_close(back.teacher(rows), run.module.teacher.model(rows))  # type: ignore[operator, union-attr]
+
+
+def test_trees_with_a_train_section_are_refused(tmp_path: Path) -> None:
+    """Otherwise an optimiser complains of an empty list, or the trees stay what they were and nobody knows."""
+    recipe = short("table_digits", **{"teacher.train": {"max_epochs": 1}})
+    with pytest.raises(ConfigError, match=r"'\w+' has a train section and no parameters.*its own settings"):
+        run_recipe(recipe, directory=tmp_path / "run")

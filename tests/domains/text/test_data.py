@@ -11,8 +11,16 @@ import torch
 from sklearn.metrics import f1_score
 from torch import nn
 
-from knowledge_distillation.domains.text import MacroF1Pipeline, labelled_texts, masked_text, tagged_words
-from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.domains.text import (
+    MacroF1Pipeline,
+    SpanF1Pipeline,
+    labelled_texts,
+    masked_text,
+    tagged_words,
+)
+from knowledge_distillation.domains.text.lengths import GROUP, SimilarLengths
+from knowledge_distillation.domains.text.spans import are_span_tags, spans_of
+from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.signals import Signals
 from tests.domains.text import tiny
 
@@ -139,6 +147,42 @@ def test_few_labels_leave_the_texts_to_the_teacher(encoder: str, topics: str) ->
     assert sorted(label for label in labels if label >= 0) == [0, 0, 1, 1]
 
 
+def test_batches_of_similar_length_hold_every_text_once_and_little_padding() -> None:
+    """Otherwise texts are learnt twice or never, the same ones always meet, or half of the work is padding."""
+    lengths = torch.randint(2, 129, (2005,), generator=torch.Generator().manual_seed(0)).tolist()
+    torch.manual_seed(0)
+    order = SimilarLengths(lengths, 8)
+    epochs = [list(order), list(order)]
+
+    def padded(rows: list[int]) -> int:
+        batches = [rows[at : at + 8] for at in range(0, len(rows), 8)]
+        return sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+
+    for rows in epochs:
+        assert sorted(rows) == list(range(2005))
+        assert padded(rows) < 1.05 * sum(lengths)
+        firsts = torch.tensor([lengths[row] for row in rows[: 8 * GROUP : 8]]).float()
+        falling = torch.corrcoef(torch.stack([firsts, torch.arange(len(firsts)).float()]))[0, 1]
+        assert abs(falling) < 0.5  # batches come in no order of length
+    assert padded(list(range(2005))) > 1.6 * sum(lengths)
+    companions = [{frozenset(rows[at : at + 8]) for at in range(0, 2000, 8)} for rows in epochs]
+    assert len(companions[0] & companions[1]) < 5
+
+
+def test_grouped_texts_train_as_others_do(encoder: str, topics: str) -> None:
+    """Otherwise the setting changes which texts are seen, or validation moves with it."""
+    plain, grouped = (
+        labelled_texts(path=topics, tokenizer=encoder, text="sentence", validation=0.2, batch_size=4, **settings)
+        for settings in ({}, {"group_by_length": True})
+    )
+    seen = [sorted(row.tolist()[1] for batch in data.train for row in batch["input_ids"]) for data in (plain, grouped)]
+    assert seen[0] == seen[1]
+    width = [sum(batch["input_ids"].numel() for batch in data.train) for data in (plain, grouped)]
+    assert width[1] < width[0]
+    for one, other in zip(plain.validation["validation"], grouped.validation["validation"], strict=True):
+        assert torch.equal(one["input_ids"], other["input_ids"])
+
+
 CONLL = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n# id 2\nlonely\nPeter NNP B-PER\n\nBrussels NNP B-LOC\n"
 
 
@@ -200,6 +244,27 @@ def test_masking_is_the_same_every_time_and_as_frequent_as_berts(encoder: str, t
     assert 0.65 < masks / hidden < 0.95
 
 
+def test_a_file_that_is_no_text_is_left_out_of_a_folder(
+    encoder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise one picture among thousands of files ends the run, or is learnt as text."""
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text("the cache and the doctor " * 9)
+    (tmp_path / "odd.txt").write_bytes(b"the \xff\xfe\x00")
+    settings: dict[str, Any] = {"path": str(tmp_path), "tokenizer": encoder, "length": 16}
+    with_it = masked_text(validation=0.2, **settings)
+    assert "1 of 4 files of train are left out" in caplog.text
+    assert "odd.txt must be a text file in UTF-8" in caplog.text
+    (tmp_path / "odd.txt").unlink()
+    without = masked_text(validation=0.2, **settings)
+    assert [row["input_ids"].tolist() for row in with_it.train.dataset] == [
+        row["input_ids"].tolist() for row in without.train.dataset
+    ]
+    (tmp_path / "val.md").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"val\.md must be a text file"):
+        masked_text(validation="*.md", **settings)
+
+
 def test_text_without_a_mask_token_is_refused(tmp_path: Path) -> None:
     """Otherwise None is an id."""
     place = tiny.saved(tmp_path, tokenizer=tiny.pieces(["a b"], special=tiny.SPECIAL[:-1]))
@@ -228,3 +293,74 @@ def test_macro_f1_is_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = labels != -100
     assert found["inference_result"] == pytest.approx(f1_score(labels[kept], answers[kept], average="macro"))
     assert found["count"] == int(kept.sum())
+
+
+BIO = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "spans"),
+    [
+        ("O O O B-MISC I-MISC I-MISC O", "MISC 3 6"),
+        ("B-PER I-PER O", "PER 0 2"),
+        ("B-PER B-PER I-PER", "PER 0 1, PER 1 3"),
+        ("I-PER I-PER O I-LOC I-PER", "PER 0 2, LOC 3 4, PER 4 5"),
+        ("B-PER I-LOC", "PER 0 1, LOC 1 2"),
+        ("S-PER B-LOC I-LOC E-LOC E-LOC O I-LOC E-LOC", "PER 0 1, LOC 1 4, LOC 4 5, LOC 6 8"),
+        ("U-PER B-LOC L-LOC U-LOC I-LOC", "PER 0 1, LOC 1 3, LOC 3 4, LOC 4 5"),
+        ("O O", ""),
+    ],
+    ids=["seqeval's", "BIO", "neighbours", "IOB1", "other type", "IOBES", "BILOU", "none"],
+)
+def test_spans_are_those_that_conlleval_reads(tags: str, spans: str) -> None:
+    """Otherwise a tagger's score is one that no paper can be compared with."""
+    named = (span.split() for span in spans.split(", ") if span)
+    assert spans_of(tags.split()) == {(kind, int(first), int(behind)) for kind, first, behind in named}
+
+
+def said_by(labels: list[str], answers: list[str], tags: list[str]) -> Any:
+    """A pipeline on sentences of words between special tokens and padding, for answers that are given."""
+    width = max(len(line.split()) for line in labels) + 3
+    told, logits = torch.full((len(labels), width), -100), torch.zeros(len(labels), width, len(tags))
+    logits[..., 1] = 1.0  # B-PER at every special token and padding
+    for row, (label, answer) in enumerate(zip(labels, answers, strict=True)):
+        for place, (own, given) in enumerate(zip(label.split(), answer.split(), strict=True), 1):
+            told[row, place] = tags.index(own)
+            logits[row, place, tags.index(given)] += 9.0
+    pipeline = SpanF1Pipeline(tags, lambda _, batch, __: Signals(logits=batch["logits"], labels=batch["labels"]))
+    batches = [{"logits": logits[at : at + 1], "labels": told[at : at + 1]} for at in range(len(labels))]
+    parts = [pipeline.measure_part(nn.Identity(), [batch]) for batch in batches]
+    together = pipeline.combine([*parts, pipeline.measure_part(nn.Identity(), [])])
+    assert together == pipeline.run_inference_pipeline(nn.Identity(), batches)
+    return together
+
+
+def test_span_f1_is_the_one_that_seqeval_prints() -> None:
+    """Otherwise a name that is found in part counts as found, and taggers look better than they are."""
+    labels = ["O O O B-MISC I-MISC I-MISC O", "B-PER I-PER O"]  # the example of seqeval's own page, which says 0.50
+    answers = ["O O B-MISC I-MISC I-MISC I-MISC O", "B-PER I-PER O"]
+    found = said_by(labels, answers, ["O", "B-PER", "I-PER", "B-MISC", "I-MISC"])
+    assert found["inference_result"] == found["precision"] == found["recall"] == 0.5
+    assert found["f1"] == {"MISC": 0.0, "PER": 1.0}
+    assert (found["count"], found["words"]) == (2, 10)
+    assert found["accuracy"] == pytest.approx(0.8)
+
+
+def test_nothing_found_scores_zero_and_no_span_at_all_is_an_error() -> None:
+    """Otherwise an untrained tagger ends training in a division by zero, or a file without names scores 1."""
+    assert said_by(["B-PER O"], ["O O"], BIO)["inference_result"] == 0.0
+    with pytest.raises(ModelContractError, match="name a span"):
+        said_by(["O O"], ["O O"], BIO)
+    with pytest.raises(ConfigError, match="BIO, IOBES or BILOU"):
+        SpanF1Pipeline(["NOUN", "VERB"])
+
+
+def test_tags_decide_how_a_tagger_is_scored(encoder: str, tagged: str, tmp_path: Path) -> None:
+    """Otherwise parts of speech are read as spans, or names are scored word by word."""
+    (tmp_path / "a.conll").write_text(CONLL)
+    names = tagged_words(path=str(tmp_path / "a.conll"), tokenizer=encoder, validation=str(tmp_path / "a.conll"))
+    assert isinstance(names.pipeline, SpanF1Pipeline)
+    assert names.pipeline.tags == list(names.class_names)
+    words = tagged_words(path=tagged, tokenizer=encoder, validation=0.2)
+    assert isinstance(words.pipeline, MacroF1Pipeline)
+    assert not any(are_span_tags(tags) for tags in (["O"], ["NNP", "IN"], ["O", "B-"], ["O", "B-PER", "CAPITAL"]))

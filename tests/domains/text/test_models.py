@@ -15,6 +15,7 @@ from knowledge_distillation.domains.text.rows import Padded
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.objective import as_objective
 from knowledge_distillation.signals import Signals
+from knowledge_distillation.students import keep_layers
 from tests.domains.text import tiny
 
 
@@ -29,6 +30,51 @@ def test_an_encoder_keeps_its_weights_and_gets_a_new_head(
     assert "is new: 3 classes" in caplog.text
     assert token_classifier(encoder, classes=5).classifier.out_features == 5  # type: ignore[union-attr]
     assert comes_with_weights("text_classifier", {})
+
+
+def test_a_mean_pooled_head_reads_every_word_and_no_padding(encoder: str, tokenizer: Any) -> None:
+    """Otherwise answers move with the length of the other texts of a batch."""
+    model: Any = text_classifier(encoder, pooling="mean", classes=3).eval()
+    theirs = tiny.bert(len(tokenizer))
+    given = batch(tokenizer)
+    inputs = {name: given[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    with torch.no_grad():
+        states = theirs(**inputs).last_hidden_state
+        means = torch.stack(
+            [row[kept.bool()].mean(0) for row, kept in zip(states, given["attention_mask"], strict=True)]
+        )
+        expected = means @ model.classifier.weight.T + model.classifier.bias
+        torch.testing.assert_close(model(**inputs).logits, expected)
+        torch.testing.assert_close(
+            model(given["input_ids"][:1]).logits, model(given["input_ids"][:1], given["attention_mask"][:1]).logits
+        )
+    assert not [name for name, _ in model.named_parameters() if "pooler" in name]
+
+
+def test_a_mean_pooled_classifier_is_saved_cut_and_found_again(encoder: str, tokenizer: Any, tmp_path: Path) -> None:
+    """Otherwise the folder of a trained one is read with a new head, or its student with the teacher's layers."""
+    model: Any = text_classifier(encoder, pooling="mean", classes=2, inside=True)
+    student: Any = keep_layers(model, 2, "every_k").eval()
+    student.save_pretrained(tmp_path)
+    back: Any = text_classifier(str(tmp_path), classes=2, inside=True).eval()
+    given = {name: entry for name, entry in batch(tokenizer).items() if name != "labels"}
+    with torch.no_grad():
+        one, other = student(**given), back(**given)
+    torch.testing.assert_close(one.logits, other.logits)
+    assert len(other.hidden_states) == 3
+    assert len(other.attentions) == 2
+    with pytest.raises(ConfigError, match="trained for the 2 classes"):
+        text_classifier(str(tmp_path), classes=3)
+
+
+def test_a_trained_head_stays_whatever_a_new_one_would_read(
+    tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise what the head has learnt is lost, and the teacher guesses."""
+    trained = tiny.bert(len(tokenizer), tiny.CLASSIFIER)
+    model: Any = text_classifier(tiny.saved(tmp_path, trained, tokenizer), pooling="mean")
+    assert torch.equal(model.classifier.weight, trained.classifier.weight)
+    assert "is trained and stays" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -97,6 +143,18 @@ def test_segments_reach_only_a_model_that_has_them(kind: str, tokenizer: Any) ->
         said = encode(model, given, 1.0)
         assert torch.equal(said.logits, model(**inputs, **segments).logits)
     assert torch.equal(said.labels, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_segments_reach_the_encoder_below_a_mean_only_if_it_has_them(kind: str, tokenizer: Any, tmp_path: Path) -> None:
+    """Otherwise the head, which hands on what it is given, passes a DistilBERT what it does not know."""
+    whole = tiny.bert(len(tokenizer)) if kind == "bert" else tiny.distilbert(len(tokenizer)).distilbert
+    model: Any = text_classifier(tiny.saved(tmp_path, whole, tokenizer), pooling="mean").eval()
+    given = batch(tokenizer)
+    inputs = {name: given[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        said, without = encode(model, given, 1.0).logits, model(**inputs).logits
+    assert torch.equal(said, without) is (kind == "distilbert")
 
 
 @pytest.mark.parametrize("loss", ["cosine", "hidden_mse"])

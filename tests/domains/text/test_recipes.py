@@ -95,17 +95,18 @@ def test_a_cached_teacher_gives_the_live_ones_loss(objective: str, teacher: str,
 
 @pytest.mark.parametrize("form", ["onnx", "int8"])
 def test_what_ships_answers_as_the_student(
-    form: str, teacher: str, topics: str, tokenizer: Any, tmp_path: Path
+    form: str, teacher: str, topics: str, encoder: str, tokenizer: Any, tmp_path: Path
 ) -> None:
     """Otherwise the file that goes to production is another model, or asks for segments that its student has not."""
     inputs = {"input_ids", "attention_mask"}
-    student: dict[str, Any] = {"name": "from_teacher", "keep_layers": {"count": 1, "rule": "first_k"}}
     if form == "int8":
         place = tiny.saved(tmp_path / "distilbert", tiny.distilbert(len(tokenizer)), tokenizer)
-        student = {"name": "text_classifier", "path": place}
+        sections: dict[str, Any] = {"student": {"name": "text_classifier", "path": place}}
     else:
         inputs |= {"token_type_ids"}
-    run = run_recipe(recipe_of(teacher, topics, student=student), directory=tmp_path / "run")
+        cut = {"name": "from_teacher", "keep_layers": {"count": 1, "rule": "first_k"}}
+        sections = {"teacher": {"name": "text_classifier", "path": encoder, "pooling": "mean"}, "student": cut}
+    run = run_recipe(recipe_of(teacher, topics, **sections), directory=tmp_path / "run")
     shipped = run.export(form)
     assert {entry["name"] for entry in shipped.manifest["inputs"]} == inputs
     assert shipped.manifest["equality"]["agreement"] > (0.99 if form == "onnx" else 0.8)

@@ -60,7 +60,7 @@ def bert(vocabulary: int, kind: Any = BertModel, layers: int = 4, seed: int = 0,
 def distilbert(vocabulary: int, classes: int = 2) -> Any:
     torch.manual_seed(1)
     config = DistilBertConfig(
-        vocab_size=vocabulary, dim=32, hidden_dim=48, n_heads=4, n_layers=2, max_position_embeddings=64,
+        vocab_size=vocabulary, dim=32, hidden_dim=48, n_heads=4, n_layers=1, max_position_embeddings=64,
         num_labels=classes,
     )  # fmt: skip
     return DistilBertForSequenceClassification(config).eval()

@@ -27,8 +27,6 @@ DATA_SETS = {
     "diabetes": diabetes,
     "linnerud": linnerud,
 }
-PRETRAINED = ("gradient_boosting", "hist_gradient_boosting", "random_forest", "extra_trees")
-"""Models that are fitted when they are made."""
 MODELS = {
     "tabular_mlp": tabular_mlp,
     "gradient_boosting": gradient_boosting,

@@ -47,8 +47,10 @@ def tagger(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
 def _has_segments(model: nn.Module) -> bool:
     inner = unwrap(model)
     parameters = inspect.signature(inner.forward).parameters
+    takes = SEGMENTS in parameters or any(entry.kind is entry.VAR_KEYWORD for entry in parameters.values())
     config = getattr(inner, "config", None)
     if config is None:  # an exported file picks what it needs
-        return SEGMENTS in parameters or any(entry.kind is entry.VAR_KEYWORD for entry in parameters.values())
+        return takes
+    encoder = getattr(inner, "base_model", inner)  # what a head hands on, its encoder may not know
     kinds = getattr(config, "type_vocab_size", 2)
-    return SEGMENTS in parameters and isinstance(kinds, int) and kinds > 1
+    return takes and SEGMENTS in inspect.signature(encoder.forward).parameters and isinstance(kinds, int) and kinds > 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.capture.adapters import Adapter
@@ -16,10 +16,12 @@ from knowledge_distillation.domains.labelling import keep_labels
 from knowledge_distillation.domains.reading import held_out, texts_by_part
 from knowledge_distillation.domains.text.calling import encoder, tagger
 from knowledge_distillation.domains.text.classes import class_ids, class_names, classes_mark
+from knowledge_distillation.domains.text.lengths import SimilarLengths
 from knowledge_distillation.domains.text.masking import Masked, blocks
-from knowledge_distillation.domains.text.pipelines import MacroF1Pipeline
+from knowledge_distillation.domains.text.pipelines import MacroF1Pipeline, SpanF1Pipeline
 from knowledge_distillation.domains.text.records import Fields, Labelled, read_labelled
 from knowledge_distillation.domains.text.rows import Padded, Row, Rows, TooLong, encoded, padding_of, row_of
+from knowledge_distillation.domains.text.spans import are_span_tags
 from knowledge_distillation.domains.text.tagged import Tagged, read_tagged
 from knowledge_distillation.domains.text.tagging import token_labels
 from knowledge_distillation.domains.tokenizers import load_tokenizer, mark_of, tokens_of
@@ -43,6 +45,7 @@ def labelled_texts(
     length: int = 128,
     too_long: TooLong = "cut",
     batch_size: int = 32,
+    group_by_length: bool = False,
     labelled: int | None = None,
     seed: int = 0,
     workers: int = 0,
@@ -60,6 +63,7 @@ def labelled_texts(
         length: tokens a row at most.
         too_long: "cut" drops the end of longer texts, and the log says of how many; "refuse" raises.
         batch_size: texts a batch.
+        group_by_length: whether the texts of a training batch are of similar length, which leaves less padding.
         labelled: how many training texts keep their label; the others get -100, and a teacher alone teaches them.
         seed: chooses what is held out, and what keeps its label.
         workers: of the loaders.
@@ -75,7 +79,8 @@ def labelled_texts(
     rows = {name: _rows_of_texts(own, part, names, length, too_long, name) for name, part in parts.items()}
     kept = keep_labels(torch.tensor(rows["train"].labels), labelled, seed)
     rows["train"] = Rows(rows["train"].rows, kept.tolist())
-    return _data(rows, own, length, batch_size, workers, encoder, AccuracyPipeline(encoder), names)
+    order = SimilarLengths(rows["train"].lengths, batch_size) if group_by_length else None
+    return _data(rows, own, length, batch_size, workers, encoder, AccuracyPipeline(encoder), names, order)
 
 
 def tagged_words(
@@ -93,9 +98,10 @@ def tagged_words(
     seed: int = 0,
     workers: int = 0,
 ) -> Data:
-    """Sentences with a tag for each word, from a file in columns (CoNLL) or JSONL; scored by macro F1.
+    """Sentences with a tag for each word, from a file in columns (CoNLL) or JSONL; scored by F1.
 
-    A word's tag stands at its first token; the others do not count.
+    It is F1 of spans where all tags are of BIO, IOBES or BILOU, such as O, B-PER and I-PER; else macro F1 of words. A
+    word's tag stands at its first token; the others do not count.
 
     Args:
         path: of the training file. Sentences with a word that has no tag are left out, and the log lists them.
@@ -119,8 +125,8 @@ def tagged_words(
     parts = _parts(path, validation, seed, lambda file: read_tagged(file, words=words, tags=tags, columns=places))
     names = class_names((tag for sentence in parts["train"] for tag in sentence.tags), classes, path)
     rows = {name: _rows_of_words(own, part, names, length, too_long, name) for name, part in parts.items()}
-    adapters = (tagger, encoder)
-    return _data(rows, own, length, batch_size, workers, adapters, MacroF1Pipeline(tagger), names)
+    pipeline = SpanF1Pipeline(names, tagger) if are_span_tags(names) else MacroF1Pipeline(tagger)
+    return _data(rows, own, length, batch_size, workers, (tagger, encoder), pipeline, names)
 
 
 def masked_text(
@@ -219,12 +225,15 @@ def _data(
     adapter: Adapter | tuple[Adapter, Adapter],
     pipeline: InferencePipeline,
     names: Sequence[str],
+    order: Sampler[int] | None = None,
 ) -> Data:
     check_whole("batch_size", batch_size, 1, "texts")
-    padded = Padded(padding_of(tokenizer))
+    settings: dict[str, Any] = {
+        "batch_size": batch_size, "num_workers": workers, "collate_fn": Padded(padding_of(tokenizer))
+    }  # fmt: skip
+    ordered = {"shuffle": True} if order is None else {"sampler": order}
     loaders = {
-        name: DataLoader(rows, batch_size=batch_size, shuffle=name == "train", num_workers=workers, collate_fn=padded)
-        for name, rows in parts.items()
+        name: DataLoader(rows, **settings, **(ordered if name == "train" else {})) for name, rows in parts.items()
     }
     facts = {"vocabulary": tokens_of(tokenizer), "length": length, "tokenizer_mark": mark_of(tokenizer)}
     classes = {"classes": len(names), "classes_mark": classes_mark(names)} if names else {}

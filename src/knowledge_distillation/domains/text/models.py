@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -15,11 +15,14 @@ logger = logging.getLogger(__name__)
 INSIDE = {"output_hidden_states": True}
 ATTENTION = {"output_attentions": True, "attn_implementation": "eager"}
 """Only the eager kind of attention gives its weights out."""
+Pooling = Literal["own", "mean"]
+MEAN = "MeanPooledClassifier"
 
 
 def text_classifier(
     path: str,
     *,
+    pooling: Pooling = "own",
     inside: bool = False,
     classes: int = 2,
     classes_mark: int = 0,
@@ -34,6 +37,9 @@ def text_classifier(
 
     Args:
         path: a local folder, or an id of the Hugging Face hub.
+        pooling: what a new head reads. "own": what Transformers has for this kind of encoder, for BERT the state of
+            the first token; "mean": the mean of all tokens' last states, as sentence encoders are trained to be read.
+            A trained head stays, and a warning says so.
         inside: whether it also returns "hidden_states" and "attentions", for TinyBERT and Patient KD.
         classes: outputs; of the data.
         classes_mark: `classes_mark` of the data's class names, which a trained head must have in that order. 0 looks
@@ -48,7 +54,7 @@ def text_classifier(
         MissingExtraError: if Transformers is not installed.
     """
     facts = (classes, classes_mark, vocabulary, length, tokenizer_mark)
-    return _with_head("SequenceClassification", "text classifier", path, inside, *facts)
+    return _with_head("SequenceClassification", "text classifier", path, inside, pooling, *facts)
 
 
 def token_classifier(
@@ -63,7 +69,7 @@ def token_classifier(
 ) -> nn.Module:
     """An encoder that gives a tag to every token; arguments and errors as of `text_classifier`."""
     facts = (classes, classes_mark, vocabulary, length, tokenizer_mark)
-    return _with_head("TokenClassification", "token classifier", path, inside, *facts)
+    return _with_head("TokenClassification", "token classifier", path, inside, "own", *facts)
 
 
 def masked_lm(
@@ -75,18 +81,33 @@ def masked_lm(
 
 
 def _with_head(
-    head: str, what: str, path: str, inside: bool, classes: int, mark: int, vocabulary: int, length: int, tokenizer: int
-) -> nn.Module:
+    head: str, what: str, path: str, inside: bool, pooling: Pooling, classes: int, mark: int, vocabulary: int,
+    length: int, tokenizer: int,
+) -> nn.Module:  # fmt: skip
     config = load_pretrained("AutoConfig", path, what)
-    trained = any(str(name).endswith(f"For{head}") for name in config.architectures or ())
-    if trained:
+    made_of = [str(name) for name in config.architectures or ()]
+    own = any(name.endswith(f"For{head}") for name in made_of)
+    if own and pooling == "mean":
+        logger.warning("The head of %r is trained and stays: pooling, 'mean', is for a new one.", path)
+    if own or MEAN in made_of:
         _check_classes(config, path, classes, mark)
         given = {}
     else:
         logger.warning("The head of %r is new: %d classes that it knows nothing of. Train it first.", path, classes)
         given = {"num_labels": classes}
-    model = load_pretrained(f"AutoModelFor{head}", path, what, **given, **_settings(inside))
+    settings = {**given, **_settings(inside)}
+    if MEAN in made_of or (pooling == "mean" and not own):
+        model = _mean_pooled(path, what, settings)
+    else:
+        model = load_pretrained(f"AutoModelFor{head}", path, what, **settings)
     return _checked(model, path, vocabulary, length, tokenizer)
+
+
+def _mean_pooled(path: str, what: str, settings: dict[str, Any]) -> Any:
+    from knowledge_distillation.domains.text.mean_pooling import MeanPooledClassifier
+
+    config = load_pretrained("AutoConfig", path, what, **settings)
+    return load_pretrained(MeanPooledClassifier, path, what, config=config)
 
 
 def _check_classes(config: Any, path: str, classes: int, mark: int) -> None:

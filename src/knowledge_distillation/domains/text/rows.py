@@ -38,6 +38,11 @@ class Rows(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return [len(row[IDS]) for row in self.rows]
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         row = {name: torch.tensor(column) for name, column in self.rows[index].items()}
         return {**row, "labels": torch.as_tensor(self.labels[index])}
