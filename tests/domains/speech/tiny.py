@@ -83,3 +83,29 @@ def prompts(root: Path, count: int) -> str:
     file = root / "prompts.tsv"
     file.write_text("path\ttext\n" + "".join(f"{path}\t{text}\n" for path, text in fit[:count]))
     return str(file)
+
+
+def whisper(folder: Path, layers: int = 4, **settings: Any) -> str:
+    """A folder with a random Whisper that hears three seconds."""
+    torch.manual_seed(0)
+    plan = {
+        "d_model": 16, "encoder_layers": layers, "decoder_layers": layers, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_source_positions": 150,
+        "max_target_positions": 24, "num_mel_bins": 80, "vocab_size": 64, "pad_token_id": 1, "bos_token_id": 1,
+        "eos_token_id": 1, "decoder_start_token_id": 0, "suppress_tokens": [], "begin_suppress_tokens": [],
+        "init_std": 0.2,
+    }  # fmt: skip
+    model = transformers.WhisperForConditionalGeneration(transformers.WhisperConfig(**{**plan, **settings}))
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def table(root: Path, rows: int, name: str = "table") -> str:
+    """A table of tones and texts."""
+    lines = [
+        f"{write(root / name / f'{number}.wav', tone(200 + 50 * number, 0.8 + 0.1 * (number % 3)))}\t{WORDS[number % 6]}"
+        for number in range(rows)
+    ]
+    file = root / f"{name}.tsv"
+    file.write_text("\n".join(["path\ttext", *lines]))
+    return str(file)

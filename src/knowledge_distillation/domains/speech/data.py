@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Subset, random_split
 
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.data import Data
+from knowledge_distillation.domains.speech.batching import AlikeInLength
 from knowledge_distillation.domains.speech.characters import Characters, load_characters
 from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
 from knowledge_distillation.domains.speech.screening import Sample, Wanted, screened
@@ -41,6 +43,9 @@ def librispeech(
     longest: float | None = None,
     unknown: Literal["skip", "remove"] = "skip",
     normalised: bool = True,
+    speeds: Sequence[float] = (1.0,),
+    alike: bool = False,
+    unit: Literal["word", "character"] = "word",
     workers: int = 0,
 ) -> Data:
     """Read speech and its transcripts from folders in LibriSpeech's layout, scored by the word error rate.
@@ -62,6 +67,9 @@ def librispeech(
         longest: seconds; longer utterances are not trained on, so that one of them does not fill the memory.
         unknown: leave out utterances with characters that the models do not know ("skip"), or these characters.
         normalised: bring each recording to mean 0 and variance 1.
+        speeds: of which one is drawn each time a recording is trained on, such as [0.9, 1.0, 1.1].
+        alike: training batches of recordings of about one length, so that little of them is padding.
+        unit: which error rate is the score; both are reported.
         workers: of the loaders.
 
     Raises:
@@ -73,7 +81,11 @@ def librispeech(
     if not folder.is_dir():
         raise ConfigError(f"There is no folder {path} with LibriSpeech's splits. Name another data.path.")
     known = load_characters(characters)
-    wanted = Wanted(characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown)
+    wanted = Wanted(
+        characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown,
+        fastest=_fastest(speeds),
+    )  # fmt: skip
+    loading = _Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
     named = () if isinstance(validation, (int, float)) else _names("validation", validation)
     both = set(named) & set(_names("train", train))
     if both:
@@ -82,14 +94,14 @@ def librispeech(
     held = validation if isinstance(validation, (int, float)) else None
     return _data(
         [utterance for name in train for utterance in parts[name]], {name: parts[name] for name in named}, held,
-        wanted, batch_size, validation_batch_size, normalised, workers,
+        wanted, loading,
     )  # fmt: skip
 
 
 def speech_manifest(
     *,
     path: str,
-    validation: str | int | float = 0.1,
+    validation: str | int | float | Mapping[str, str] = 0.1,
     characters: str | None = None,
     batch_size: int = 8,
     validation_batch_size: int = 1,
@@ -99,6 +111,9 @@ def speech_manifest(
     longest: float | None = None,
     unknown: Literal["skip", "remove"] = "skip",
     normalised: bool = True,
+    speeds: Sequence[float] = (1.0,),
+    alike: bool = False,
+    unit: Literal["word", "character"] = "word",
     workers: int = 0,
 ) -> Data:
     """Read speech and its transcripts from a table (.csv or .tsv) with the columns "path" and "text".
@@ -107,7 +122,7 @@ def speech_manifest(
 
     Args:
         path: the training table; paths in it count from its folder.
-        validation: another table; or how many rows of the first are held out, or which share of them.
+        validation: another table, or several by name; or how many rows of the first are held out, or which share.
         characters: folder or hub id of the model whose vocab.json is used; None for wav2vec 2.0's own.
         batch_size: utterances a training batch.
         validation_batch_size: the same for validation.
@@ -117,6 +132,9 @@ def speech_manifest(
         longest: seconds; longer utterances are not trained on.
         unknown: "skip" utterances with characters that the models do not know, or "remove" these characters.
         normalised: bring each recording to mean 0 and variance 1.
+        speeds: of which one is drawn each time a recording is trained on, such as [0.9, 1.0, 1.1].
+        alike: training batches of recordings of about one length, so that little of them is padding.
+        unit: which error rate is the score; both are reported.
         workers: of the loaders.
 
     Raises:
@@ -125,12 +143,42 @@ def speech_manifest(
         MissingExtraError: if soundfile or jiwer is not installed.
     """
     known = load_characters(characters)
-    wanted = Wanted(characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown)
-    named = {"validation": manifest(Path(validation))} if isinstance(validation, str) else {}
-    held = None if isinstance(validation, str) else validation
-    return _data(
-        manifest(Path(path)), named, held, wanted, batch_size, validation_batch_size, normalised, workers
+    wanted = Wanted(
+        characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown,
+        fastest=_fastest(speeds),
     )  # fmt: skip
+    loading = _Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
+    tables = {"validation": validation} if isinstance(validation, str) else validation
+    if isinstance(tables, Mapping):
+        named = {name: manifest(Path(file)) for name, file in tables.items()}
+        return _data(manifest(Path(path)), named, None, wanted, loading)
+    return _data(manifest(Path(path)), {}, tables, wanted, loading)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    """How samples become batches; the attributes as arguments of `librispeech`."""
+
+    batch_size: int
+    validation_batch_size: int
+    normalised: bool
+    speeds: tuple[float, ...]
+    alike: bool
+    unit: Literal["word", "character"]
+    workers: int
+
+    def training(self, samples: Utterances | Subset[Any], seconds: Sequence[float]) -> DataLoader[Any]:
+        """Shuffled; `seconds` of each sample."""
+        if not self.alike:
+            return self._loader(samples, self.batch_size, shuffle=True)
+        return self._loader(samples, self.batch_size, sampler=AlikeInLength(seconds, self.batch_size))
+
+    def scoring(self, samples: Utterances | Subset[Any]) -> DataLoader[Any]:
+        """In their order."""
+        return self._loader(samples, self.validation_batch_size)
+
+    def _loader(self, samples: Any, size: int, **order: Any) -> DataLoader[Any]:
+        return DataLoader(samples, batch_size=size, collate_fn=collate, num_workers=self.workers, **order)
 
 
 def _names(name: str, splits: Sequence[str]) -> Sequence[str]:
@@ -144,35 +192,45 @@ def _data(
     named: Mapping[str, Sequence[Utterance]],
     held: float | None,
     wanted: Wanted,
-    batch_size: int,
-    validation_batch_size: int,
-    normalised: bool,
-    workers: int,
+    loading: _Loading,
 ) -> Data:
     for name in ("rate", "window", "hop"):
         check_whole(name, getattr(wanted, name))
+    if loading.unit not in ("word", "character"):
+        raise ConfigError(f"unit must be 'word' or 'character', got {loading.unit!r}.")
     kept = screened(train, wanted, "train", decode=held is not None)
 
-    def loader(samples: Any, size: int, *, shuffle: bool = False) -> DataLoader[Any]:
-        return DataLoader(samples, batch_size=size, shuffle=shuffle, collate_fn=collate, num_workers=workers)
+    def plain(samples: Sequence[Sample]) -> Utterances:
+        return Utterances(samples, wanted.rate, normalised=loading.normalised)
 
-    learnt: Utterances | Subset[Any] = Utterances(kept, wanted.rate, normalised=normalised)
+    learnt: Utterances | Subset[Any]
+    learnt = Utterances(kept, wanted.rate, normalised=loading.normalised, speeds=loading.speeds)
+    seconds = [sample.seconds for sample in kept]
+    as_it_is = replace(wanted, fastest=1.0)
     parts: dict[str, Utterances | Subset[Any]] = {
-        name: Utterances(screened(found, wanted, name, decode=True), wanted.rate, normalised=normalised)
-        for name, found in named.items()
+        name: plain(screened(found, as_it_is, name, decode=True)) for name, found in named.items()
     }
     if held is not None:
         count = _held(held, kept)
         generator = torch.Generator().manual_seed(SPLIT_SEED)
-        learnt, parts["validation"] = random_split(learnt, [len(kept) - count, count], generator)
+        learnt, rest = random_split(learnt, [len(kept) - count, count], generator)
+        seconds = [seconds[number] for number in learnt.indices]
+        parts["validation"] = Subset(plain(kept), rest.indices)
     signals = CTCSignals(blank=wanted.characters.blank, window=wanted.window, hop=wanted.hop)
     return Data(
-        train=loader(learnt, batch_size, shuffle=True),
-        validation={name: loader(part, validation_batch_size) for name, part in parts.items()},
+        train=loading.training(learnt, seconds),
+        validation={name: loading.scoring(part) for name, part in parts.items()},
         facts=_facts(wanted.characters),
         adapter=signals.adapters,
-        pipeline=ErrorRatePipeline(wanted.characters, adapter=signals.teacher),
+        pipeline=ErrorRatePipeline(wanted.characters, loading.unit, adapter=signals.teacher),
     )
+
+
+def _fastest(speeds: Sequence[float]) -> float:
+    """The fastest of the speeds; ConfigError unless all are from 0.5 to 2 in hundredths."""
+    if not speeds or any(not 0.5 <= speed <= 2.0 or abs(round(speed * 100) - speed * 100) > 1e-9 for speed in speeds):
+        raise ConfigError(f"speeds must be a list of numbers from 0.5 to 2 in steps of 0.01, got {speeds!r}.")
+    return max(1.0, *speeds)
 
 
 def _held(held: float, kept: Sequence[Sample]) -> int:

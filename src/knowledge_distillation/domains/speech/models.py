@@ -78,15 +78,24 @@ def ctc(
     if characters:
         _check_fits(model, path, characters, blank, characters_mark)
     stack = f"{model.base_model_prefix}.encoder.layers"
-    found: nn.Module = model if previous is None else _earlier(model, stack, Path(previous))
+    found: nn.Module = model if previous is None else earlier_student(model, stack, Path(previous))
     if layers is None:
         return found
     _check_first(found, stack, layers, rule)
     return keep_layers(found, layers, rule, stack=stack)
 
 
-def _earlier(model: nn.Module, stack: str, previous: Path) -> nn.Module:
-    """The student of an earlier run, of as many layers as its file has."""
+def earlier_student(model: nn.Module, stack: str, previous: Path) -> nn.Module:
+    """The student of an earlier run, of as many layers as its file has.
+
+    Args:
+        model: what it was made of; changed.
+        stack: path of its layers.
+        previous: the run's directory, or its student.safetensors.
+
+    Raises:
+        CheckpointError: if there is no such file, or it holds more layers than the model has, or none.
+    """
     file = previous / "student.safetensors" if previous.is_dir() else previous
     try:
         with safe_open(str(file), framework="pt") as weights:
