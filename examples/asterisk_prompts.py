@@ -28,7 +28,7 @@ def spoken() -> dict[str, list[Path]]:
     for line in lines:
         name, colon, text = line.partition(":")
         file = SOUNDS / f"{name.strip()}.wav"
-        letters = " ".join(re.sub(r"[^a-z' ]", " ", text.lower().replace("’", "'")).split())
+        letters = " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
         if colon and not re.search(r"[\[\]<>0-9]", text) and letters and file.is_file():
             found.setdefault(letters, []).append(file)
     return found

@@ -17,7 +17,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers import (
+    PreTrainedTokenizerFast,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
 
 DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 """CTranslate2's numbers of them; bfloat16 (5) and packed integers are not read."""
@@ -142,7 +147,9 @@ def _text(source: BinaryIO) -> str:
 def _bytes(source: BinaryIO, size: int) -> bytes:
     content = source.read(size)
     if len(content) < size:
-        raise ValueError(f"{source.name} must go on for {size} more bytes, and ends after {len(content)}: it is cut off.")
+        raise ValueError(
+            f"{source.name} must go on for {size} more bytes, and ends after {len(content)}: it is cut off."
+        )
     return content
 
 

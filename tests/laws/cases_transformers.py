@@ -224,7 +224,11 @@ CASES = [
     Case(name="hidden_mse", inputs=sentences, oracle=mse_oracle, label="sentences"),
     Case(name="distilhubert", inputs=hidden, oracle=distilhubert_oracle, item_axes=2),
     Case(
-        name="distilhubert", inputs=hidden, oracle=distilhubert_oracle, item_axes=2, settings={"cosine_weight": 0.5},
+        name="distilhubert",
+        inputs=hidden,
+        oracle=distilhubert_oracle,
+        item_axes=2,
+        settings={"cosine_weight": 0.5},
         label="half the direction",
     ),
     Case(

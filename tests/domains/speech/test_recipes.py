@@ -38,7 +38,11 @@ def small(name: str, root: Path, **sections: Any) -> Recipe:
             "window": tiny.WINDOW,
         },
         training={
-            **recipe.training, "max_epochs": 2, "precision": "32-true", "doctor": False, "trainer": QUIET,
+            **recipe.training,
+            "max_epochs": 2,
+            "precision": "32-true",
+            "doctor": False,
+            "trainer": QUIET,
         },
         **sections,
     )

@@ -118,7 +118,7 @@ def letters_tokenizer() -> Any:
 def table(root: Path, rows: int, name: str = "table") -> str:
     """A table of tones and texts."""
     lines = [
-        f"{write(root / name / f'{number}.wav', tone(200 + 50 * number, 0.8 + 0.1 * (number % 3)))}\t{WORDS[number % 6]}"
+        f"{write(root / name / f'{number}.wav', tone(200 + 50 * number, 0.8 + number % 3 / 10))}\t{WORDS[number % 6]}"
         for number in range(rows)
     ]
     file = root / f"{name}.tsv"

@@ -65,7 +65,9 @@ def dictation(
 
     def part(name: str, file: str) -> Dictations:
         samples = listenable(manifest(Path(file)), extractor, name, decode=name != "train")
-        kept = [sample for sample in samples if len(script.prompt) + len(ids_of(tokenizer, f" {sample.text}")) < positions]
+        kept = [
+            sample for sample in samples if len(script.prompt) + len(ids_of(tokenizer, f" {sample.text}")) < positions
+        ]
         if len(kept) < len(samples):
             logger.warning(
                 "%s: %d of %d texts have more than the %d tokens that the model has positions for, and are left out.",

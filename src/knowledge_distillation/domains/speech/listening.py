@@ -16,6 +16,8 @@ from knowledge_distillation.domains.speech.error_rates import Counts, counted, r
 from knowledge_distillation.errors import ModelContractError
 from knowledge_distillation.training.pipelines import to_device
 
+APOSTROPHE = "\u2019"
+
 
 def plain(text: str) -> str:
     """A text in small letters without punctuation, one space between words.
@@ -24,7 +26,7 @@ def plain(text: str) -> str:
         >>> plain(" Don't  press  One, please!")
         "don't press one please"
     """
-    return " ".join(re.sub(r"[^\w' ]", " ", text.lower().replace("’", "'")).split())
+    return " ".join(re.sub(r"[^\w' ]", " ", text.lower().replace(APOSTROPHE, "'")).split())
 
 
 def written_down(model: Any, features: Tensor, script: Script) -> list[list[int]]:

@@ -68,6 +68,8 @@ def hide_stripes(features: Tensor, frames: Tensor) -> Tensor:
         width = torch.rand(STRIPES, recordings, device=features.device) * most
         start = torch.rand(STRIPES, recordings, device=features.device) * (size - width)
         places = torch.arange(bins if axis == 1 else length, device=features.device)
-        hidden = (places >= start.unsqueeze(2)) & (places < (start + width).unsqueeze(2))  # [stripes, recordings, places]
+        hidden = (places >= start.unsqueeze(2)) & (
+            places < (start + width).unsqueeze(2)
+        )  # [stripes, recordings, places]
         features = features.masked_fill(hidden.any(dim=0).unsqueeze(3 - axis), 0.0)
     return features

@@ -97,7 +97,7 @@ def _in_front(mask: Any) -> bool:
     counts = mask.sum(dim=1, keepdim=True)
     if not torch.equal(mask.bool(), torch.arange(mask.shape[1], device=mask.device) < counts):
         raise ConfigError(
-            "The adapter's mask, of another shape than the batch's 'attention_mask', must count the first items of each "
-            "sample: the cache could not put answers back to where they belong. Pad behind the samples."
+            "The adapter's mask, of another shape than the batch's 'attention_mask', must count the first items of "
+            "each sample: the cache could not put answers back to where they belong. Pad behind the samples."
         )
     return True
