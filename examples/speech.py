@@ -4,9 +4,10 @@
     python examples/speech.py --prompts prompts --whisper FOLDER_OR_HUB_ID [--seeds 3]
     python examples/speech.py --small
 
-The teacher is trained here: its new head alone, then all of it. It is asked once, into a cache; then each seed's student
-is trained twice, from the cache and from the transcripts alone, for as many steps. `--small` downloads nothing: an
-encoder that knows nothing and twelve prompts, which are learnt by heart, stand in.
+The teacher is trained here, its new head alone and then all of it, unless --directory holds it already. It is asked
+once, into a cache; then each seed's student is trained twice, from the cache and from the transcripts alone, for as
+many steps. `--small` downloads nothing: an encoder that knows nothing and twelve prompts, which are learnt by heart,
+stand in.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Any
 
 import torch
 
-from knowledge_distillation.recipes.reading import read_recipe
+from knowledge_distillation.recipes.reading import Recipe, read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
 from knowledge_distillation.recipes.running import run_recipe
 
+PARTS = ("validation", "test")
 RECORDINGS = Path(__file__).parents[1] / "tests" / "domains" / "speech" / "recordings"
 
 
@@ -56,8 +58,16 @@ def small(folder: Path) -> tuple[str, str]:
     return str(folder / "whisper"), str(folder / "prompts.tsv")
 
 
-def train(recipe: str, directory: Path, settings: dict[str, Any]) -> Any:
-    return run_recipe(read_recipe(recipe, [f"{name}={value}" for name, value in settings.items()]), directory=directory)
+def trained(recipe: str, directory: Path, settings: dict[str, Any]) -> Path:
+    """The weights of a recipe's student, trained unless they lie there already."""
+    weights = directory / "student.safetensors"
+    if not weights.exists():
+        run_recipe(with_settings(recipe, settings), directory=directory)
+    return weights
+
+
+def with_settings(recipe: str, settings: dict[str, Any]) -> Recipe:
+    return read_recipe(recipe, [f"{name}={value}" for name, value in settings.items()])
 
 
 @torch.no_grad()
@@ -85,37 +95,24 @@ def main() -> None:
     given = arguments()
     with tempfile.TemporaryDirectory() as place:
         path, home, (head, teacher, student) = given.whisper, Path(given.directory), given.epochs
-        tables = {name: str(Path(given.prompts or ".", f"{name}.tsv")) for name in ("train", "validation", "test")}
-        fast = {}
+        tables = {name: str(Path(given.prompts or ".", f"{name}.tsv")) for name in ("train", *PARTS)}
+        quiet = {"training.trainer.enable_progress_bar": "false"}
         if given.small:
             home, (head, teacher, student) = Path(place), (0, 60, 40)
             path, table = small(home)
             tables = dict.fromkeys(tables, table)
-            fast = {
-                "training.learning_rate": 3e-3,
-                "training.trainer.check_val_every_n_epoch": 20,
-                "data.batch_size": 4,
-            }
-        data = {
-            "data.path": tables["train"],
-            "data.validation": {name: tables[name] for name in ("validation", "test")},
-        }
-        plan = {**data, "student.path": path, "training.trainer.enable_progress_bar": "false", **fast}
+            quiet |= {"training.learning_rate": 3e-3, "training.trainer.check_val_every_n_epoch": 20}
+            quiet |= {"data.batch_size": 4}
+        data = {"data.path": tables["train"], "data.validation": {name: tables[name] for name in PARTS}}
+        plan = {**data, **quiet, "student.path": path}
         if head:
             first = {"student.trained": "head", "student.spec_augment": "false", "training.learning_rate": 5e-3}
-            train("whisper_ctc_teacher", home / "head", {**plan, **first, "training.max_epochs": head})
-            plan["student.weights"] = home / "head" / "student.safetensors"
-        train("whisper_ctc_teacher", home / "teacher", {**plan, "training.max_epochs": teacher})
-        taught = {
-            **data,
-            **fast,
-            "teacher.path": path,
-            "teacher.weights": home / "teacher" / "student.safetensors",
-            "cache.directory": home / "answers",
-            "training.max_epochs": student,
-            "training.trainer.enable_progress_bar": "false",
-        }
-        run = train("whisper_ctc", home / "student", taught)
+            alone = {**plan, **first, "training.max_epochs": head}
+            plan["student.weights"] = trained("whisper_ctc_teacher", home / "head", alone)
+        weights = trained("whisper_ctc_teacher", home / "teacher", {**plan, "training.max_epochs": teacher})
+        taught = {"teacher.path": path, "teacher.weights": weights, "cache.directory": home / "answers"}
+        recipe = with_settings("whisper_ctc", {**data, **quiet, **taught, "training.max_epochs": student})
+        run = run_recipe(recipe, directory=home / "student")
         back = rebuilt_run(run.directory)
         report("teacher", back.teacher, back.data)
         report("student", run.student, back.data)
