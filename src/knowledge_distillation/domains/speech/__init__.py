@@ -7,7 +7,7 @@ from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
 from knowledge_distillation.domains.speech.listening import DictationPipeline
 from knowledge_distillation.domains.speech.models import ctc
 from knowledge_distillation.domains.speech.original import OriginalForm, create_student_model, original_batches
-from knowledge_distillation.domains.speech.pseudo_labels import pseudo_labels
+from knowledge_distillation.domains.speech.pseudo_labelling import pseudo_labels
 from knowledge_distillation.domains.speech.signals import CTCSignals
 from knowledge_distillation.domains.speech.whisper import whisper
 from knowledge_distillation.domains.speech.whisper_ctc import whisper_ctc

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch.utils.data import DataLoader, Subset, random_split
+from torch.utils.data import Subset, random_split
 
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.data import Data
-from knowledge_distillation.domains.speech.batching import AlikeInLength
 from knowledge_distillation.domains.speech.characters import Characters, load_characters
 from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
+from knowledge_distillation.domains.speech.loading import Loading, fastest
 from knowledge_distillation.domains.speech.screening import Sample, Wanted, screened
 from knowledge_distillation.domains.speech.signals import CTCSignals
 from knowledge_distillation.domains.speech.transcripts import Utterance, librispeech_split, manifest
-from knowledge_distillation.domains.speech.utterances import Utterances, collate
+from knowledge_distillation.domains.speech.utterances import Utterances
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.inputs import check_between
 
@@ -83,9 +83,9 @@ def librispeech(
     known = load_characters(characters)
     wanted = Wanted(
         characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown,
-        fastest=_fastest(speeds),
+        fastest=fastest(speeds),
     )  # fmt: skip
-    loading = _Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
+    loading = Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
     named = () if isinstance(validation, (int, float)) else _names("validation", validation)
     both = set(named) & set(_names("train", train))
     if both:
@@ -145,40 +145,14 @@ def speech_manifest(
     known = load_characters(characters)
     wanted = Wanted(
         characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown,
-        fastest=_fastest(speeds),
+        fastest=fastest(speeds),
     )  # fmt: skip
-    loading = _Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
+    loading = Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
     tables = {"validation": validation} if isinstance(validation, str) else validation
     if isinstance(tables, Mapping):
         named = {name: manifest(Path(file)) for name, file in tables.items()}
         return _data(manifest(Path(path)), named, None, wanted, loading)
     return _data(manifest(Path(path)), {}, tables, wanted, loading)
-
-
-@dataclass(frozen=True, slots=True)
-class _Loading:
-    """How samples become batches; the attributes as arguments of `librispeech`."""
-
-    batch_size: int
-    validation_batch_size: int
-    normalised: bool
-    speeds: tuple[float, ...]
-    alike: bool
-    unit: Literal["word", "character"]
-    workers: int
-
-    def training(self, samples: Utterances | Subset[Any], seconds: Sequence[float]) -> DataLoader[Any]:
-        """Shuffled; `seconds` of each sample."""
-        if not self.alike:
-            return self._loader(samples, self.batch_size, shuffle=True)
-        return self._loader(samples, self.batch_size, sampler=AlikeInLength(seconds, self.batch_size))
-
-    def scoring(self, samples: Utterances | Subset[Any]) -> DataLoader[Any]:
-        """In their order."""
-        return self._loader(samples, self.validation_batch_size)
-
-    def _loader(self, samples: Any, size: int, **order: Any) -> DataLoader[Any]:
-        return DataLoader(samples, batch_size=size, collate_fn=collate, num_workers=self.workers, **order)
 
 
 def _names(name: str, splits: Sequence[str]) -> Sequence[str]:
@@ -192,7 +166,7 @@ def _data(
     named: Mapping[str, Sequence[Utterance]],
     held: float | None,
     wanted: Wanted,
-    loading: _Loading,
+    loading: Loading,
 ) -> Data:
     for name in ("rate", "window", "hop"):
         check_whole(name, getattr(wanted, name))
@@ -224,13 +198,6 @@ def _data(
         adapter=signals.adapters,
         pipeline=ErrorRatePipeline(wanted.characters, loading.unit, adapter=signals.teacher),
     )
-
-
-def _fastest(speeds: Sequence[float]) -> float:
-    """The fastest of the speeds; ConfigError unless all are from 0.5 to 2 in hundredths."""
-    if not speeds or any(not 0.5 <= speed <= 2.0 or abs(round(speed * 100) - speed * 100) > 1e-9 for speed in speeds):
-        raise ConfigError(f"speeds must be a list of numbers from 0.5 to 2 in steps of 0.01, got {speeds!r}.")
-    return max(1.0, *speeds)
 
 
 def _held(held: float, kept: Sequence[Sample]) -> int:

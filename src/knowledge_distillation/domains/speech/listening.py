@@ -38,16 +38,14 @@ def written_down(model: Any, features: Tensor, script: Script) -> list[list[int]
         script: gives prompt, end, and how many tokens there can be.
     """
     ids = torch.tensor([script.prompt] * len(features), device=features.device)
-    said: list[Tensor] = []
     ended = torch.zeros(len(features), dtype=torch.bool, device=features.device)
     with undisturbed(model):
-        heard, past = model.get_encoder()(features), None
-        while len(said) + len(script.prompt) < script.longest and not bool(ended.all()):
-            output = model(encoder_outputs=heard, decoder_input_ids=ids, past_key_values=past, use_cache=True)
-            ids, past = output.logits[:, -1:].argmax(dim=-1), output.past_key_values
-            ended = ended | (ids[:, 0] == script.end)
-            said.append(ids[:, 0])
-    rows = torch.stack(said, dim=1).tolist() if said else [[] for _ in features]
+        heard = model.get_encoder()(features)
+        while ids.shape[1] < script.longest and not bool(ended.all()):
+            # the whole text each time: texts are short beside the 1,500 frames that are heard once
+            said = model(encoder_outputs=heard, decoder_input_ids=ids, use_cache=False).logits[:, -1].argmax(dim=-1)
+            ids, ended = torch.cat([ids, said.unsqueeze(1)], dim=1), ended | (said == script.end)
+    rows = ids[:, len(script.prompt) :].tolist()
     return [row[: row.index(script.end)] if script.end in row else row for row in rows]
 
 
