@@ -18,6 +18,7 @@ from tests.domains.speech import tiny  # skips where the extra is missing
 
 jiwer = pytest.importorskip("jiwer")
 speech = pytest.importorskip("knowledge_distillation.domains.speech")
+original = pytest.importorskip("knowledge_distillation.domains.speech.original")
 SIGNALS = speech.CTCSignals(window=tiny.WINDOW)
 Maker = dict[str, Any]
 
@@ -76,6 +77,27 @@ def test_60_elsewhere_every_k_reaches_further_than_the_original_which_leaves_out
     assert all(mine >= other for mine, other in zip(ours, theirs, strict=True))
     assert ours[-1] > theirs[-1]
     assert kept_indices(total, count, theirs) == theirs
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [((24, 12), [*range(0, 24, 2)]), ((12, 4), [0, 3, 6, 9]), ((12, 5), [0, 2, 4, 6, 8]), ((24, 5), [0, 4, 8, 12, 16])],
+)
+def test_60_the_originals_maker_takes_the_originals_layers_everywhere(sizes: tuple[int, int], kept: list[int]) -> None:
+    """Who calls it by its old name expects the student of old runs."""
+    assert original.every_kth(*sizes) == kept
+
+
+def test_60_they_are_in_the_student(tmp_path: Path) -> None:
+    whole = tiny.model(layers=7)
+    given = {"fairseq_pretrained_model_path": tiny.saved(tmp_path, whole), "num_trans_layer_student_model": 4}
+    student = speech.create_student_model(**given, signals=SIGNALS).model
+    assert kept_indices(7, 4, "every_k") == [0, 1, 3, 5]
+    for place, number in enumerate((0, 1, 2, 3)):
+        own, theirs = student.wav2vec2.encoder.layers[place], whole.wav2vec2.encoder.layers[number]
+        assert torch.equal(own.attention.k_proj.weight, theirs.attention.k_proj.weight)
+    with pytest.raises(ConfigError, match="cannot take layers"):
+        speech.create_student_model(**{**given, "num_trans_layer_student_model": 8})
 
 
 def test_60_more_layers_than_there_are_raise() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 import yaml
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, WhisperForConditionalGeneration
 
+from tests.examples import ctranslate2
 from tests.processes import run
 
 ROOT = Path(__file__).parents[2]
@@ -84,3 +85,37 @@ def test_trees_teach_small_networks_on_tables(tmp_path: Path) -> None:
     trees, network = (float(score) for score in re.findall(r"trees ([\d.]+), student ([\d.]+) rmse", done.stdout)[0])
     assert trees < 60
     assert network < 80  # the mean alone comes to about 75
+
+
+def test_an_encoder_of_speech_teaches_half_of_itself(tmp_path: Path) -> None:
+    """Otherwise the way from real recordings to a smaller model ends in a traceback, or nothing is ever heard."""
+    done = run(ROOT / "examples" / "speech.py", "--small", directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = re.findall(r"(teacher|student): character error rate ([\d.]+), .*?([\d.]+) M", done.stdout)
+    rates = {name: float(rate) for name, rate, _ in found}
+    sizes = {name: float(size) for name, _, size in found}
+    assert rates["teacher"] < 0.5  # of twelve prompts that it learnt by heart; hearing nothing comes to 1
+    assert rates["student"] < 0.9
+    assert sizes["student"] < sizes["teacher"]
+
+
+def test_weights_of_another_library_become_those_of_transformers(tmp_path: Path) -> None:
+    """Otherwise a Whisper that is at hand cannot be used, or is put together in another order."""
+    words = ctranslate2.tokenizer()
+    torch.manual_seed(0)
+    model = ctranslate2.whisper(len(words))
+    ctranslate2.write(tmp_path / "from", model, words)
+    done = run(ROOT / "examples" / "whisper_from_ctranslate2.py", "from", "to", directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    back = WhisperForConditionalGeneration.from_pretrained(tmp_path / "to")
+    assert back.config.encoder_layers == 2
+    features, ids = torch.randn(1, 80, 3000), torch.tensor([[0, 1, 2]])
+    with torch.no_grad():
+        said, heard = (
+            one(input_features=features, decoder_input_ids=ids).logits for one in (model.eval(), back.eval())
+        )
+    torch.testing.assert_close(heard, said, atol=2e-3, rtol=1e-2)  # the file holds float16
+    whole = (tmp_path / "from" / "model.bin").read_bytes()
+    (tmp_path / "from" / "model.bin").write_bytes(whole[: len(whole) // 2])
+    done = run(ROOT / "examples" / "whisper_from_ctranslate2.py", "from", "cut", directory=tmp_path)
+    assert "it is cut off" in done.stderr

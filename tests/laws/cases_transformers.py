@@ -138,6 +138,15 @@ def mse_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
     return float(np.mean([np.dot(s - t, s - t) / len(s) for s, t in tokens]))
 
 
+def distilhubert_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
+    weight, total = settings.get("cosine_weight", 1.0), []
+    frames = (side.numpy().reshape(-1, side.shape[-1]) for side in (inputs.student, inputs.teacher))
+    for s, t in zip(*frames, strict=True):
+        cosine = float(s @ t) / math.sqrt(float(s @ s) * float(t @ t))
+        total.append(float(np.abs(s - t).mean()) + weight * math.log1p(math.exp(-cosine)))
+    return float(np.mean(total))
+
+
 def attention_mse_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
     pairs = zip(inputs.student.flatten().tolist(), inputs.teacher.flatten().tolist(), strict=True)
     return sum(0.0 if max(s, t) < -5000 else (s - t) ** 2 for s, t in pairs) / inputs.student.numel()
@@ -213,6 +222,15 @@ def patient_oracle(inputs: Inputs, settings: Mapping[str, Any]) -> float:
 CASES = [
     Case(name="hidden_mse", inputs=hidden, oracle=mse_oracle, item_axes=2),
     Case(name="hidden_mse", inputs=sentences, oracle=mse_oracle, label="sentences"),
+    Case(name="distilhubert", inputs=hidden, oracle=distilhubert_oracle, item_axes=2),
+    Case(
+        name="distilhubert",
+        inputs=hidden,
+        oracle=distilhubert_oracle,
+        item_axes=2,
+        settings={"cosine_weight": 0.5},
+        label="half the direction",
+    ),
     Case(
         name="attention_mse",
         inputs=scores,

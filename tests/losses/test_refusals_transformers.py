@@ -16,6 +16,7 @@ from knowledge_distillation.losses.regression.bounded_regression import bounded_
 from knowledge_distillation.losses.regression.gaussian_kl import gaussian_kl
 from knowledge_distillation.losses.regression.soft_regression import soft_regression
 from knowledge_distillation.losses.transformers.attention_mse import attention_mse
+from knowledge_distillation.losses.transformers.distilhubert import distilhubert
 from knowledge_distillation.losses.transformers.hidden_mse import hidden_mse
 from knowledge_distillation.losses.transformers.minilm import minilm
 from knowledge_distillation.losses.transformers.minilmv2 import minilmv2
@@ -31,6 +32,8 @@ def encoder(layers: int) -> list[Tensor]:
 LAYER = [ones(1, 5, 6)] * 3
 SHAPES: Refusals = [
     (lambda: hidden_mse(ones(2, 3), ones(2, 4)), "teacher_hidden must have the shape of student_hidden"),
+    (lambda: distilhubert(ones(2, 3), ones(2, 4)), "teacher_hidden must have the shape of student_hidden"),
+    (lambda: distilhubert(ones(2, 3), ones(2, 3), cosine_weight=-1.0), "cosine_weight must be"),
     (lambda: hidden_mse(ones(2, 3), ones(2, 3), mask=ones(3)), "mask must match the leading axes"),
     (lambda: attention_mse(ones(2, 4, 4), ones(2, 4, 4)), r"\[N, heads, queries, keys\].*unsqueeze\(1\)"),
     (lambda: attention_mse(ones(2, 1, 4, 5), ones(2, 1, 4, 5), mask=ones(2, 4)), "leave it out for cross-attention"),

@@ -100,6 +100,7 @@ from knowledge_distillation.losses.transformers.attention_kl import (
     attention_kl_from_probs,
 )
 from knowledge_distillation.losses.transformers.attention_mse import AttentionMSE, attention_mse
+from knowledge_distillation.losses.transformers.distilhubert import DistilHuBERT, distilhubert
 from knowledge_distillation.losses.transformers.hidden_mse import HiddenMSE, hidden_mse
 from knowledge_distillation.losses.transformers.minilm import MiniLM, minilm
 from knowledge_distillation.losses.transformers.minilmv2 import MiniLMv2, minilmv2
@@ -152,6 +153,7 @@ __all__ = [
     "Cosine",
     "CrossEntropy",
     "DistiLLM2",
+    "DistilHuBERT",
     "ForwardKL",
     "FusedDivergence",
     "GaussianKL",
@@ -220,6 +222,7 @@ __all__ = [
     "ctkd",
     "cwd",
     "dist",
+    "distilhubert",
     "distillm2",
     "dkd",
     "dkd_parts",

@@ -141,6 +141,27 @@ def test_data_that_cannot_be_made_is_refused(settings: dict[str, Any], message: 
         librispeech(**{"path": tiny.librispeech(tmp_path), "train": ["train-clean-100"], **settings})
 
 
+def test_several_tables_are_scored_by_name_and_by_the_unit_that_is_named(tmp_path: Path) -> None:
+    """Otherwise the best student is chosen on the test, or by words where characters were meant."""
+    train, near, far = (tiny.table(tmp_path, rows, name) for rows, name in ((4, "train"), (2, "near"), (3, "far")))
+    data = speech_manifest(path=train, validation={"near": near, "far": far}, unit="character")
+    assert {name: len(loader.dataset) for name, loader in data.validation.items()} == {"near": 2, "far": 3}  # type: ignore[arg-type]
+    assert data.pipeline.metric == "cer"  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="unit must be"):
+        speech_manifest(path=train, unit="letter")  # type: ignore[arg-type]
+
+
+def test_a_text_that_is_too_long_at_the_fastest_speed_is_left_out(tmp_path: Path, caplog: Any) -> None:
+    """Otherwise its loss is infinite in one epoch of three, and nobody knows why."""
+    file = tiny.write(tmp_path / "a.wav", tiny.tone(300, 1.0))
+    rows = "".join(f"{file}\t{'AB' * count}\n" for count in (10, 20))
+    (tmp_path / "t.tsv").write_text("path\ttext\n" + rows)
+    with caplog.at_level(logging.WARNING):
+        data = speech_manifest(path=str(tmp_path / "t.tsv"), validation=str(tmp_path / "t.tsv"), speeds=[1.0, 1.5])
+    assert len(data.train.dataset) == 1  # type: ignore[arg-type]
+    assert len(data.validation["validation"].dataset) == 2  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "path,text\n", ""], ids=["columns", "rows", "nothing"])
 def test_a_table_without_recordings_is_refused(content: str, tmp_path: Path) -> None:
     """Otherwise the first line is taken for a recording, or nothing is learnt."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import torch
 
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("jiwer")
+tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
 speech = pytest.importorskip("knowledge_distillation.domains.speech")
 
-PROMPTS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
-TRANSCRIPTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
+REAL = Path(__file__).parent / "recordings"
+"""Twelve prompts of Debian's asterisk-core-sounds-en, 8 kHz, by Allison Smith; CC-BY-SA 3.0."""
 KINDS = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM"}
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
 WINDOW = 210
 """Samples of the first frame of `model`; the hop is wav2vec 2.0's."""
 WORDS = ("GOOD DAY", "HELLO", "PLEASE PRESS ONE", "THANK YOU", "GOODBYE", "WRONG NUMBER")
@@ -74,12 +74,67 @@ def librispeech(root: Path, train: int = 6, validation: int = 3) -> str:
     return str(root)
 
 
-def prompts(root: Path, count: int) -> str:
-    """A table of real telephone prompts, one speaker at 8 kHz, of Debian's asterisk-core-sounds-en-wav."""
-    lines = gzip.decompress(TRANSCRIPTS.read_bytes()).decode("utf-8", errors="replace").splitlines()
-    pairs = [line.split(":", 1) for line in lines if ":" in line and not line.startswith(";")]
-    found = [(PROMPTS / f"{name.strip()}.wav", text.strip().rstrip(".")) for name, text in pairs]
-    fit = [(file, text) for file, text in found if file.is_file() and set(text.lower()) <= {" ", *LETTERS}]
-    file = root / "prompts.tsv"
-    file.write_text("path\ttext\n" + "".join(f"{path}\t{text}\n" for path, text in fit[:count]))
+def spoken(root: Path, train: int = 8) -> str:
+    """The folder of two splits, of the real recordings."""
+    texts = sorted(line.split(" ", 1) for line in (REAL / "transcripts.txt").read_text().splitlines())
+    for split, part in (("train-clean-100", texts[:train]), ("dev-clean", texts[train:])):
+        folder = root / split / "1" / "1"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "1-1.trans.txt").write_text("".join(f"{name} {text}\n" for name, text in part))
+        for name, _ in part:
+            shutil.copy(REAL / f"{name}.flac", folder)
+    return str(root)
+
+
+def whisper(folder: Path, layers: int = 4, **settings: Any) -> str:
+    """A folder with a random Whisper that hears three seconds, and its tokenizer: a token a byte."""
+    words = letters_tokenizer()
+    start, end = (words.convert_tokens_to_ids(f"<|{name}|>") for name in ("startoftranscript", "endoftext"))
+    torch.manual_seed(0)
+    plan = {
+        "d_model": 16, "encoder_layers": layers, "decoder_layers": layers, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "max_source_positions": 150,
+        "max_target_positions": 24, "num_mel_bins": 80, "vocab_size": len(words), "pad_token_id": end,
+        "bos_token_id": end, "eos_token_id": end, "decoder_start_token_id": start, "suppress_tokens": [],
+        "begin_suppress_tokens": [], "init_std": 0.2,
+    }  # fmt: skip
+    model = transformers.WhisperForConditionalGeneration(transformers.WhisperConfig(**{**plan, **settings}))
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return str(folder)
+
+
+def letters_tokenizer() -> Any:
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    model = tokenizers.models.BPE({sign: number for number, sign in enumerate(alphabet)}, [])
+    words = tokenizers.Tokenizer(model)
+    words.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = tokenizers.decoders.ByteLevel()
+    names = [f"<|{name}|>" for name in ("endoftext", "startoftranscript", "en", "transcribe", "notimestamps")]
+    words.add_special_tokens(names)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=words, eos_token=names[0], pad_token=names[0])
+
+
+def table(root: Path, rows: int, name: str = "table") -> str:
+    """A table of tones and texts."""
+    lines = [
+        f"{write(root / name / f'{number}.wav', tone(200 + 50 * number, 0.8 + number % 3 / 10))}\t{WORDS[number % 6]}"
+        for number in range(rows)
+    ]
+    file = root / f"{name}.tsv"
+    file.write_text("\n".join(["path\ttext", *lines]))
     return str(file)
+
+
+def recordings(root: Path, rows: int) -> str:
+    """A table of real recordings of one speaker that lie beside the tests, the first ones over again."""
+    found = sorted(REAL.glob("*.flac"))
+    texts = dict(line.split(" ", 1) for line in (REAL / "transcripts.txt").read_text().splitlines())
+    lines = [f"{file}\t{texts[file.stem]}" for file in (found * rows)[:rows]]
+    file = root / "recordings.tsv"
+    file.write_text("\n".join(["path\ttext", *lines]))
+    return str(file)
+
+
+def texts_of(root: Path) -> list[str]:
+    return [line.split("\t")[1] for line in (root / "recordings.tsv").read_text().splitlines()[1:]]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch.utils.data import DataLoader, Subset, random_split
+from torch.utils.data import Subset, random_split
 
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.speech.characters import Characters, load_characters
 from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
+from knowledge_distillation.domains.speech.loading import Loading, fastest
 from knowledge_distillation.domains.speech.screening import Sample, Wanted, screened
 from knowledge_distillation.domains.speech.signals import CTCSignals
 from knowledge_distillation.domains.speech.transcripts import Utterance, librispeech_split, manifest
-from knowledge_distillation.domains.speech.utterances import Utterances, collate
+from knowledge_distillation.domains.speech.utterances import Utterances
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.inputs import check_between
 
@@ -41,6 +43,9 @@ def librispeech(
     longest: float | None = None,
     unknown: Literal["skip", "remove"] = "skip",
     normalised: bool = True,
+    speeds: Sequence[float] = (1.0,),
+    alike: bool = False,
+    unit: Literal["word", "character"] = "word",
     workers: int = 0,
 ) -> Data:
     """Read speech and its transcripts from folders in LibriSpeech's layout, scored by the word error rate.
@@ -62,6 +67,9 @@ def librispeech(
         longest: seconds; longer utterances are not trained on, so that one of them does not fill the memory.
         unknown: leave out utterances with characters that the models do not know ("skip"), or these characters.
         normalised: bring each recording to mean 0 and variance 1.
+        speeds: of which one is drawn each time a recording is trained on, such as [0.9, 1.0, 1.1].
+        alike: training batches of recordings of about one length, so that little of them is padding.
+        unit: which error rate is the score; both are reported.
         workers: of the loaders.
 
     Raises:
@@ -73,7 +81,11 @@ def librispeech(
     if not folder.is_dir():
         raise ConfigError(f"There is no folder {path} with LibriSpeech's splits. Name another data.path.")
     known = load_characters(characters)
-    wanted = Wanted(characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown)
+    wanted = Wanted(
+        characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown,
+        fastest=fastest(speeds),
+    )  # fmt: skip
+    loading = Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
     named = () if isinstance(validation, (int, float)) else _names("validation", validation)
     both = set(named) & set(_names("train", train))
     if both:
@@ -82,14 +94,14 @@ def librispeech(
     held = validation if isinstance(validation, (int, float)) else None
     return _data(
         [utterance for name in train for utterance in parts[name]], {name: parts[name] for name in named}, held,
-        wanted, batch_size, validation_batch_size, normalised, workers,
+        wanted, loading,
     )  # fmt: skip
 
 
 def speech_manifest(
     *,
     path: str,
-    validation: str | int | float = 0.1,
+    validation: str | int | float | Mapping[str, str] = 0.1,
     characters: str | None = None,
     batch_size: int = 8,
     validation_batch_size: int = 1,
@@ -99,6 +111,9 @@ def speech_manifest(
     longest: float | None = None,
     unknown: Literal["skip", "remove"] = "skip",
     normalised: bool = True,
+    speeds: Sequence[float] = (1.0,),
+    alike: bool = False,
+    unit: Literal["word", "character"] = "word",
     workers: int = 0,
 ) -> Data:
     """Read speech and its transcripts from a table (.csv or .tsv) with the columns "path" and "text".
@@ -107,7 +122,7 @@ def speech_manifest(
 
     Args:
         path: the training table; paths in it count from its folder.
-        validation: another table; or how many rows of the first are held out, or which share of them.
+        validation: another table, or several by name; or how many rows of the first are held out, or which share.
         characters: folder or hub id of the model whose vocab.json is used; None for wav2vec 2.0's own.
         batch_size: utterances a training batch.
         validation_batch_size: the same for validation.
@@ -117,6 +132,9 @@ def speech_manifest(
         longest: seconds; longer utterances are not trained on.
         unknown: "skip" utterances with characters that the models do not know, or "remove" these characters.
         normalised: bring each recording to mean 0 and variance 1.
+        speeds: of which one is drawn each time a recording is trained on, such as [0.9, 1.0, 1.1].
+        alike: training batches of recordings of about one length, so that little of them is padding.
+        unit: which error rate is the score; both are reported.
         workers: of the loaders.
 
     Raises:
@@ -125,12 +143,16 @@ def speech_manifest(
         MissingExtraError: if soundfile or jiwer is not installed.
     """
     known = load_characters(characters)
-    wanted = Wanted(characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown)
-    named = {"validation": manifest(Path(validation))} if isinstance(validation, str) else {}
-    held = None if isinstance(validation, str) else validation
-    return _data(
-        manifest(Path(path)), named, held, wanted, batch_size, validation_batch_size, normalised, workers
+    wanted = Wanted(
+        characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown,
+        fastest=fastest(speeds),
     )  # fmt: skip
+    loading = Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
+    tables = {"validation": validation} if isinstance(validation, str) else validation
+    if isinstance(tables, Mapping):
+        named = {name: manifest(Path(file)) for name, file in tables.items()}
+        return _data(manifest(Path(path)), named, None, wanted, loading)
+    return _data(manifest(Path(path)), {}, tables, wanted, loading)
 
 
 def _names(name: str, splits: Sequence[str]) -> Sequence[str]:
@@ -144,34 +166,37 @@ def _data(
     named: Mapping[str, Sequence[Utterance]],
     held: float | None,
     wanted: Wanted,
-    batch_size: int,
-    validation_batch_size: int,
-    normalised: bool,
-    workers: int,
+    loading: Loading,
 ) -> Data:
     for name in ("rate", "window", "hop"):
         check_whole(name, getattr(wanted, name))
+    if loading.unit not in ("word", "character"):
+        raise ConfigError(f"unit must be 'word' or 'character', got {loading.unit!r}.")
     kept = screened(train, wanted, "train", decode=held is not None)
 
-    def loader(samples: Any, size: int, *, shuffle: bool = False) -> DataLoader[Any]:
-        return DataLoader(samples, batch_size=size, shuffle=shuffle, collate_fn=collate, num_workers=workers)
+    def plain(samples: Sequence[Sample]) -> Utterances:
+        return Utterances(samples, wanted.rate, normalised=loading.normalised)
 
-    learnt: Utterances | Subset[Any] = Utterances(kept, wanted.rate, normalised=normalised)
+    learnt: Utterances | Subset[Any]
+    learnt = Utterances(kept, wanted.rate, normalised=loading.normalised, speeds=loading.speeds)
+    seconds = [sample.seconds for sample in kept]
+    as_it_is = replace(wanted, fastest=1.0)
     parts: dict[str, Utterances | Subset[Any]] = {
-        name: Utterances(screened(found, wanted, name, decode=True), wanted.rate, normalised=normalised)
-        for name, found in named.items()
+        name: plain(screened(found, as_it_is, name, decode=True)) for name, found in named.items()
     }
     if held is not None:
         count = _held(held, kept)
         generator = torch.Generator().manual_seed(SPLIT_SEED)
-        learnt, parts["validation"] = random_split(learnt, [len(kept) - count, count], generator)
+        learnt, rest = random_split(learnt, [len(kept) - count, count], generator)
+        seconds = [seconds[number] for number in learnt.indices]
+        parts["validation"] = Subset(plain(kept), rest.indices)
     signals = CTCSignals(blank=wanted.characters.blank, window=wanted.window, hop=wanted.hop)
     return Data(
-        train=loader(learnt, batch_size, shuffle=True),
-        validation={name: loader(part, validation_batch_size) for name, part in parts.items()},
+        train=loading.training(learnt, seconds),
+        validation={name: loading.scoring(part) for name, part in parts.items()},
         facts=_facts(wanted.characters),
         adapter=signals.adapters,
-        pipeline=ErrorRatePipeline(wanted.characters, adapter=signals.teacher),
+        pipeline=ErrorRatePipeline(wanted.characters, loading.unit, adapter=signals.teacher),
     )
 
 

@@ -50,18 +50,7 @@ class ErrorRatePipeline:
 
     def measure_part(self, model: nn.Module, data_loader: Iterable[Any]) -> Counts:
         """Errors and what was said, in words and in characters; errors as above."""
-        heard = self.transcripts(model, data_loader)
-        if not heard:
-            return {}
-        said, found = [truth for truth, _ in heard], [text for _, text in heard]
-        words, letters = _errors("process_words", said, found), _errors("process_characters", said, found)
-        return {
-            "utterances": len(heard),
-            "word_errors": words[0],
-            "words": words[1],
-            "character_errors": letters[0],
-            "characters": letters[1],
-        }
+        return counted(self.transcripts(model, data_loader))
 
     def combine(self, parts: Sequence[Counts]) -> dict[str, Any]:
         """The rates of all parts together.
@@ -69,16 +58,7 @@ class ErrorRatePipeline:
         Raises:
             ModelContractError: if nothing was said.
         """
-        total = {name: sum(part[name] for part in parts if part) for part in parts for name in part}
-        if not total.get("words"):
-            raise ModelContractError(
-                "The validation loader gave no word to compare with, so there is no error rate. Look at the texts."
-            )
-        rates = {
-            "wer": total["word_errors"] / total["words"],
-            "cer": total["character_errors"] / total["characters"],
-        }
-        return {"inference_result": rates[self.metric], **rates, "count": total["utterances"]}
+        return rates(parts, self.metric)
 
     def transcripts(self, model: nn.Module, data_loader: Iterable[Any]) -> list[tuple[str, str]]:
         """What was said and what the model heard, one pair an utterance.
@@ -100,6 +80,46 @@ class ErrorRatePipeline:
                     text = "".join(signs[number] for number in labels[labels != IGNORED].tolist())
                     pairs.append((text.replace("|", " "), self.characters.decode(ids[counted].tolist())))
         return pairs
+
+
+def counted(pairs: Sequence[tuple[str, str]]) -> Counts:
+    """Errors and what was said, in words and in characters; empty where there are no pairs.
+
+    Args:
+        pairs: what was said and what was heard, one an utterance.
+
+    Raises:
+        MissingExtraError: if jiwer is not installed.
+    """
+    if not pairs:
+        return {}
+    said, found = [truth for truth, _ in pairs], [text for _, text in pairs]
+    words, letters = _errors("process_words", said, found), _errors("process_characters", said, found)
+    return {
+        "utterances": len(pairs),
+        "word_errors": words[0],
+        "words": words[1],
+        "character_errors": letters[0],
+        "characters": letters[1],
+    }
+
+
+def rates(parts: Sequence[Counts], metric: str) -> dict[str, Any]:
+    """{"inference_result": the rate that `metric` names, "wer", "cer", "count": utterances} of all parts together.
+
+    Raises:
+        ModelContractError: if nothing was said.
+    """
+    total = {name: sum(part[name] for part in parts if part) for part in parts for name in part}
+    if not total.get("words"):
+        raise ModelContractError(
+            "The validation loader gave no word to compare with, so there is no error rate. Look at the texts."
+        )
+    found = {
+        "wer": total["word_errors"] / total["words"],
+        "cer": total["character_errors"] / total["characters"],
+    }
+    return {"inference_result": found[metric], **found, "count": total["utterances"]}
 
 
 def _errors(measure: str, said: Sequence[str], found: Sequence[str]) -> tuple[int, int]:

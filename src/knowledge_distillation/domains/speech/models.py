@@ -78,15 +78,24 @@ def ctc(
     if characters:
         _check_fits(model, path, characters, blank, characters_mark)
     stack = f"{model.base_model_prefix}.encoder.layers"
-    found: nn.Module = model if previous is None else _earlier(model, stack, Path(previous))
+    found: nn.Module = model if previous is None else earlier_student(model, stack, Path(previous))
     if layers is None:
         return found
-    _check_first(found, stack, layers, rule)
+    check_first_kept(found, stack, kept_indices(len(found.get_submodule(stack)), layers, rule))  # type: ignore[arg-type]
     return keep_layers(found, layers, rule, stack=stack)
 
 
-def _earlier(model: nn.Module, stack: str, previous: Path) -> nn.Module:
-    """The student of an earlier run, of as many layers as its file has."""
+def earlier_student(model: nn.Module, stack: str, previous: Path) -> nn.Module:
+    """The student of an earlier run, of as many layers as its file has.
+
+    Args:
+        model: what it was made of; changed.
+        stack: path of its layers.
+        previous: the run's directory, or its student.safetensors.
+
+    Raises:
+        CheckpointError: if there is no such file, or it holds more layers than the model has, or none.
+    """
     file = previous / "student.safetensors" if previous.is_dir() else previous
     try:
         with safe_open(str(file), framework="pt") as weights:
@@ -108,14 +117,20 @@ def _earlier(model: nn.Module, stack: str, previous: Path) -> nn.Module:
     return student
 
 
-def _check_first(model: nn.Module, stack: str, layers: int, rule: str | Sequence[int]) -> None:
-    """Refuse to leave out a first layer that holds what the others need, as WavLM's holds the positions of all."""
+def check_first_kept(model: nn.Module, stack: str, kept: Sequence[int]) -> None:
+    """Raise ConfigError if a first layer is left out that holds what the others need, as WavLM's holds all positions.
+
+    Args:
+        model: whole.
+        stack: path of its layers.
+        kept: numbers of the layers that are kept.
+    """
     first, *others = ({name for name, _ in layer.named_parameters()} for layer in model.get_submodule(stack).children())
     alone = sorted(first - set().union(*others)) if others else []
-    if alone and kept_indices(len(others) + 1, layers, rule)[0] != 0:
+    if alone and kept[0] != 0:
         raise ConfigError(
-            f"The first layer must be kept: it alone holds {alone}, by which all layers compute; rule={rule!r} leaves "
-            "it out. Take 'first_k', 'every_k' or 'spread'."
+            f"The first layer must be kept: it alone holds {alone}, by which all layers compute; layers {list(kept)} "
+            "leave it out. Take 'first_k', 'every_k' or 'spread'."
         )
 
 

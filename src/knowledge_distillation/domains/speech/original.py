@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from knowledge_distillation.domains.speech.models import ctc
+from knowledge_distillation.domains.speech.models import check_first_kept, ctc
 from knowledge_distillation.domains.speech.signals import CTCSignals
 from knowledge_distillation.domains.speech.utterances import collate
 from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.students import keep_layers, kept_indices
 
 
 class OriginalForm(nn.Module):
@@ -88,8 +89,9 @@ def create_student_model(
         num_trans_layer_student_model: layers to keep.
         student_init_model_path: with "previous_kd_ckpt" the earlier run's directory or student.safetensors.
         student_init_model_type: which of the two the layers come from.
-        student_trans_layer_init_method: which layers. "every_k" takes the original's where the numbers divide; where
-            they do not, it spaces them over all layers, and the original leaves out the last.
+        student_trans_layer_init_method: which layers. "every_k" takes the original's: every n-th, n being the whole
+            part of total / kept, so that the last layers are left out where the numbers do not divide. The rule of this
+            name elsewhere spaces them over all layers.
         signals: how the model is called; None for wav2vec 2.0's frames.
 
     Raises:
@@ -108,15 +110,23 @@ def create_student_model(
     earlier = student_init_model_type == "previous_kd_ckpt"
     if earlier and not student_init_model_path:
         raise ConfigError("student_init_model_path must name the earlier run with 'previous_kd_ckpt', and is empty.")
-    return OriginalForm(
-        ctc(
-            fairseq_pretrained_model_path,
-            layers=num_trans_layer_student_model,
-            rule=student_trans_layer_init_method,
-            previous=student_init_model_path if earlier else None,
-        ),
-        signals,
-    )
+    whole: Any = ctc(fairseq_pretrained_model_path, previous=student_init_model_path if earlier else None)
+    stack, count = f"{whole.base_model_prefix}.encoder.layers", num_trans_layer_student_model
+    kept = kept_indices(len(whole.get_submodule(stack)), count, student_trans_layer_init_method)
+    if student_trans_layer_init_method == "every_k":
+        kept = every_kth(len(whole.get_submodule(stack)), count)
+    check_first_kept(whole, stack, kept)
+    return OriginalForm(keep_layers(whole, count, kept, stack=stack), signals)
+
+
+def every_kth(total: int, count: int) -> list[int]:
+    """The layers that the original's "every_k" takes, `count` of `total`, count <= total.
+
+    Example:
+        >>> every_kth(12, 5)
+        [0, 2, 4, 6, 8]
+    """
+    return list(range(0, total, total // count))[:count]
 
 
 def original_batches(samples: Sequence[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor, bool, bool]:

@@ -21,11 +21,12 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A recording that can be read, its text in the characters' own writing, and their ids."""
+    """A recording that can be read, its text in the characters' own writing, their ids, and how long it is."""
 
     file: Path
     text: str
     ids: tuple[int, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +34,21 @@ class Wanted:
     """What an utterance must be like.
 
     Attributes:
-        characters: of the models.
+        characters: of the models; None for models that write any text, which is then left as it is.
         rate: their sampling rate, in Hz.
         window, hop: samples that their first frame takes, and from one frame to the next.
         longest: seconds at most; None for any.
         unknown: "skip" leaves out an utterance with a character that has no id, "remove" the character alone.
+        fastest: speed at which it must still be long enough for its text.
     """
 
-    characters: Characters
+    characters: Characters | None
     rate: int
     window: int
     hop: int
     longest: float | None
     unknown: str
+    fastest: float = 1.0
 
     def frames(self, samples: int) -> int:
         """How many frames the models make of so many samples."""
@@ -88,19 +91,11 @@ def screened(utterances: Sequence[Utterance], wanted: Wanted, name: str, *, deco
 def _sample(utterance: Utterance, wanted: Wanted, notes: Counter[str], decode: bool) -> Sample:
     if utterance.text is None:
         raise Unusable("no transcript")
-    characters = wanted.characters
-    text = characters.written(utterance.text)
-    strange = characters.unknown(text)
-    if strange and wanted.unknown == "skip":
-        raise Unusable("unknown characters", strange)
-    text = " ".join("".join(sign for sign in text if sign not in strange).split())
-    if not text:
-        raise Unusable("no transcript", "nothing but unknown characters")
-    ids = characters.encode(text)
+    text, ids, strange = _written(utterance.text, wanted)
     header = read_header(utterance.file, wanted.rate)
     if wanted.longest is not None and header.seconds > wanted.longest:
         raise Unusable("too long", f"{header.seconds:.1f} s")
-    frames = wanted.frames(-(-header.samples * wanted.rate // header.rate))
+    frames = wanted.frames(int(header.seconds * wanted.rate / wanted.fastest))
     needed = len(ids) + sum(one == other for one, other in pairwise(ids))  # a blank between equal ones
     if frames < needed:
         raise Unusable("too short", f"{header.seconds:.3f} s, {frames} frames for {needed} characters and blanks")
@@ -112,7 +107,21 @@ def _sample(utterance: Utterance, wanted: Wanted, notes: Counter[str], decode: b
         notes[f"have {header.rate} Hz and are converted to {wanted.rate} Hz"] += 1
     if header.channels > 1:
         notes[f"have {header.channels} channels and are mixed to their mean"] += 1
-    return Sample(utterance.file, text, tuple(ids))
+    return Sample(utterance.file, text, tuple(ids), header.seconds)
+
+
+def _written(said: str, wanted: Wanted) -> tuple[str, list[int], str]:
+    """The text in the characters' writing, their ids, and the characters that it loses."""
+    if wanted.characters is None:
+        return " ".join(said.split()), [], ""
+    text = wanted.characters.written(said)
+    strange = wanted.characters.unknown(text)
+    if strange and wanted.unknown == "skip":
+        raise Unusable("unknown characters", strange)
+    text = " ".join("".join(sign for sign in text if sign not in strange).split())
+    if not text:
+        raise Unusable("no transcript", "nothing but unknown characters")
+    return text, wanted.characters.encode(text), strange
 
 
 def _tell(name: str, out: Sequence[tuple[Path, Unusable]], total: int) -> None:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from knowledge_distillation.capture.adapters import IGNORED
 from knowledge_distillation.domains.speech.audio import Unusable, read_audio
+from knowledge_distillation.domains.speech.resampling import resample
 from knowledge_distillation.domains.speech.screening import Sample
 from knowledge_distillation.errors import ConfigError
 
@@ -28,21 +29,32 @@ class Utterances(Dataset[dict[str, Tensor]]):
         samples: as of `screened`, at least one.
         rate: sampling rate, in Hz.
         normalised: bring each recording to mean 0 and variance 1, as wav2vec 2.0 of LibriSpeech wants it.
+        speeds: one is drawn each time a recording is read; pitch and length change (Ko, Peddinti, Povey, Khudanpur,
+            2015, Audio augmentation for speech recognition).
 
     Raises:
         ConfigError: when no sample can be read.
     """
 
-    def __init__(self, samples: Sequence[Sample], rate: int, *, normalised: bool = True) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], rate: int, *, normalised: bool = True, speeds: Sequence[float] = (1.0,)
+    ) -> None:
         self.samples = list(samples)
         self.rate = rate
         self.normalised = normalised
+        self.speeds = tuple(speeds)
         self._told: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        place, signal = self.heard(index)
+        values = F.layer_norm(signal, signal.shape) if self.normalised else signal
+        return {"input_values": values, "labels": torch.tensor(self.samples[place].ids, dtype=torch.int64)}
+
+    def heard(self, index: int) -> tuple[int, Tensor]:
+        """The recording of a number, or the next that can be read: its number and float [samples], not normalised."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         for place in (*range(index, len(self)), *range(index)):
@@ -52,8 +64,10 @@ class Utterances(Dataset[dict[str, Tensor]]):
             except Unusable as reason:
                 self._tell(place, reason)
                 continue
-            values = F.layer_norm(signal, signal.shape) if self.normalised else signal
-            return {"input_values": values, "labels": torch.tensor(sample.ids, dtype=torch.int64)}
+            if len(self.speeds) > 1:
+                speed = self.speeds[int(torch.randint(len(self.speeds), ()))]
+                signal = resample(signal, round(self.rate * speed), self.rate)
+            return place, signal
         raise ConfigError(f"None of {len(self)} recordings can be read any more; the last is {sample.file}.")
 
     def _tell(self, place: int, reason: Unusable) -> None:

@@ -31,9 +31,10 @@ class ShardWriter:
 
     def add(self, kept: Mapping[str, Tensor], said: Signals, content: Any) -> None:
         """Take in a batch: `kept` are key, seed and checksum of each sample, `said` what the teacher says."""
+        given = content.get("attention_mask") if isinstance(content, Mapping) else None
         mask = said.mask
-        if mask is None and isinstance(content, Mapping) and isinstance(content.get("attention_mask"), Tensor):
-            mask = content["attention_mask"].bool()  # a forward that ended early said nothing of it
+        if mask is None and isinstance(given, Tensor):
+            mask = given.bool()  # a forward that ended early said nothing of it
         self.generator.manual_seed(view_seed(self.seed, -1 - int(kept["key"][0])))
         for column, numbers in kept.items():
             self._append(column, numbers)
@@ -51,7 +52,9 @@ class ShardWriter:
                     f"The signal {name!r} has {len(value)} entries for a batch of {len(kept['key'])} samples: it "
                     "cannot be kept by sample. Keep signals whose first axis is the batch."
                 )
-            self._check_shape(name, list(rows.shape[1:]), tokens is not None)
+            # frames of a recording, say, where the batch's mask counts its samples
+            others = tokens is not None and not (isinstance(given, Tensor) and given.shape == tokens.shape)
+            self._check_shape(name, list(rows.shape[1:]), tokens is not None, others and _in_front(tokens))
             if not bool(torch.isfinite(rows).logical_or(rows == -torch.inf).all()):
                 raise CacheError(
                     f"The teacher's {name!r} holds NaN or infinity in one of the samples "
@@ -78,11 +81,23 @@ class ShardWriter:
         self.parts.setdefault(name, []).append(array)
         self.bytes += array.numel() * array.element_size()
 
-    def _check_shape(self, name: str, shape: list[int], per_token: bool) -> None:
-        known = self.facts.setdefault(name, {"shape": shape, "per_token": per_token})
+    def _check_shape(self, name: str, shape: list[int], per_token: bool, in_front: bool) -> None:
+        where = {"in_front": True} if per_token and in_front else {}
+        known = self.facts.setdefault(name, {"shape": shape, "per_token": per_token, **where})
         if known["shape"] != shape or known["per_token"] != per_token:
             raise ConfigError(
                 f"The signal {name!r} must have one shape for all samples, and has {known['shape']} and {shape}: "
                 "padding differs from batch to batch. Let the batch carry 'attention_mask', so that only what is "
                 "there is kept, or pad all samples to one length."
             )
+
+
+def _in_front(mask: Any) -> bool:
+    """True; ConfigError unless what counts of each sample stands before its padding."""
+    counts = mask.sum(dim=1, keepdim=True)
+    if not torch.equal(mask.bool(), torch.arange(mask.shape[1], device=mask.device) < counts):
+        raise ConfigError(
+            "The adapter's mask, of another shape than the batch's 'attention_mask', must count the first items of "
+            "each sample: the cache could not put answers back to where they belong. Pad behind the samples."
+        )
+    return True

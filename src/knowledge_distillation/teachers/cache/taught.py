@@ -125,8 +125,12 @@ class WithAnswers:
         arrays, counts = self.cache.gather([view.key for view in views])
         if not counts:
             return TaughtBatch(content, Answers(arrays, None, None))
-        mask = content.get("attention_mask") if isinstance(content, Mapping) else None
         tokens = next(iter(counts.values()))
+        if any(self.cache.signals[name].get("in_front") for name in counts):
+            # items that the adapter counts, as frames of speech: the longest sample decides how many a batch has
+            mask = torch.arange(int(tokens.max())) < tokens.unsqueeze(1)
+            return TaughtBatch(content, Answers(arrays, mask.flatten().nonzero().squeeze(1), tuple(mask.shape)))
+        mask = content.get("attention_mask") if isinstance(content, Mapping) else None
         if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.bool().sum(dim=1).tolist() != tokens.tolist():
             raise CacheError(
                 f"The cache {self.cache.directory} holds {tokens.tolist()[:8]}... tokens of these samples, and the "
