@@ -47,6 +47,7 @@ def begun(recipe: Recipe, extra: Mapping[str, Any]) -> tuple[Data, nn.Module | N
         check_optimizer(plan.get("optimizer", "adamw"))
         check_schedule(plan.get("schedule", ""))
         check_speed(plan.get("speed", "off"))
+        as_objective(plan.get("objective", "labels"))
         for callback in plan.get("callbacks") or ():
             build_callback(callback)
     data = _data(recipe.data, extra)
@@ -140,13 +141,13 @@ def _teacher(
             teacher,
             teaching.train,
             teaching.validation,
-            objective="labels",
+            objective=plan.pop("objective", "labels"),
             directory=folder,
             resume=how_to_continue(folder) if resume else None,
             **_arguments(plan, teaching),
         )
         logger.info("teacher: %s", ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()))
-    elif "weights" not in spec and not comes_with_weights(spec["name"], extra):
+    elif not spec.get("weights") and not spec.get("pretrained") and not comes_with_weights(spec["name"], extra):
         logger.warning("The teacher %s has neither weights nor a train section: it is untrained.", spec["name"])
     return teacher
 

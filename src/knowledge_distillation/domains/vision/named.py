@@ -1,0 +1,135 @@
+"""Every classifier of torchvision and timm by its own name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from knowledge_distillation.domains.vision.images import torchvision_or_error
+from knowledge_distillation.errors import CheckpointError, ConfigError, MissingExtraError, nearest
+
+
+def timm_model(
+    model: str,
+    *,
+    pretrained: bool | str = False,
+    classes: int = 1000,
+    channels: int = 3,
+    size: int | None = None,
+    drop_path: float = 0.0,
+) -> nn.Module:
+    """A model of timm by its name there, such as "vit_tiny_patch16_224" or "resnet18.a1_in1k".
+
+    Args:
+        model: its name.
+        pretrained: True downloads timm's weights; a path names a local file (safetensors, or a state dict that is read
+            without running code). A classifier for another number of classes, and a first layer for other channels,
+            are then fitted as timm does.
+        classes: outputs.
+        channels: of the image.
+        size: height and width of the image in pixels, for models whose positions are made for one size; others ignore
+            it.
+        drop_path: stochastic depth, 0 to 1, for models that have it.
+
+    Raises:
+        ConfigError: if timm has no such model, with the nearest names; or it cannot be built so.
+        CheckpointError: if the file is not this model's.
+        MissingExtraError: if timm is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingExtraError(
+            "timm models need timm: pip install 'knowledge-distillation-toolkit[vision]'"
+        ) from error
+    if not timm.is_model(model):
+        raise ConfigError(f"timm has no model named {model!r}. {nearest(model, timm.list_models())}")
+    settings: dict[str, Any] = {"num_classes": classes, "in_chans": channels}
+    if drop_path:
+        settings["drop_path_rate"] = drop_path
+    if isinstance(pretrained, str):
+        if not Path(pretrained).is_file():
+            raise CheckpointError(f"There is no file {pretrained} with weights for {model}. Name another `pretrained`.")
+        settings["pretrained_cfg_overlay"] = {"file": pretrained}
+    try:
+        try:
+            built: nn.Module = timm.create_model(model, pretrained=bool(pretrained), img_size=size, **settings)
+        except TypeError:  # of models that take images of any size
+            built = timm.create_model(model, pretrained=bool(pretrained), **settings)
+    except RuntimeError as error:
+        if not pretrained:
+            raise
+        raise CheckpointError(f"{pretrained} holds no weights of timm's {model}: {str(error)[:500]}") from error
+    return built
+
+
+def torchvision_model(
+    model: str, *, pretrained: bool | str = False, classes: int = 1000, channels: int = 3
+) -> nn.Module:
+    """A classifier of torchvision by its name there, such as "mobilenet_v3_small" or "convnext_tiny".
+
+    Args:
+        model: its name.
+        pretrained: True downloads torchvision's default weights; a path names a local safetensors file. What has
+            another shape, as a classifier for other classes, stays untrained and is named in the log.
+        classes: outputs.
+        channels: of the image; other than 3 replaces the first convolution by an untrained one.
+
+    Raises:
+        ConfigError: if torchvision has no such classifier, with the nearest names.
+        CheckpointError: if the file holds too little of this model.
+        MissingExtraError: if torchvision is not installed.
+    """
+    models = torchvision_or_error("Models of torchvision need").models
+    known = models.list_models(module=models)
+    if model not in known:
+        raise ConfigError(f"torchvision has no classifier named {model!r}. {nearest(model, known)}")
+    built: nn.Module = models.get_model(model, weights=None, num_classes=classes)
+    if channels != 3:
+        _replace_first_convolution(built, channels)
+    if pretrained is True:
+        load_what_fits(built, models.get_model_weights(model).DEFAULT.get_state_dict(progress=False), model)
+    elif pretrained:
+        load_what_fits(built, weights_in(Path(pretrained)), pretrained)
+    return built
+
+
+def weights_in(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name; a CheckpointError if there is none."""
+    try:
+        return load_file(str(file))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file} must be a safetensors file of weights, and cannot be read: {error}.") from error
+
+
+def load_what_fits(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Fill a model in place with the weights whose name and shape are its own; the log names what stays untrained.
+
+    Raises:
+        CheckpointError: if that is less than half of the model's tensors: the file is of another model.
+    """
+    import logging
+
+    own = model.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    left = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
+    if len(fitting) < len(own) / 2:
+        raise CheckpointError(
+            f"{source} must hold the weights of {type(model).__name__}, and of its {len(own)} tensors it holds "
+            f"{len(fitting)} in the right shape. Name the model that they are of."
+        )
+    model.load_state_dict(fitting, strict=False)
+    if left:
+        logging.getLogger(__name__).warning("%s: untrained stay %s.", source, ", ".join(left))
+
+
+def _replace_first_convolution(model: nn.Module, channels: int) -> None:
+    path, first = next((path, module) for path, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    kept = ("out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+    replaced = nn.Conv2d(channels, **{name: getattr(first, name) for name in kept}, bias=first.bias is not None)
+    parent, _, name = path.rpartition(".")
+    setattr(model.get_submodule(parent), name, replaced)
