@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -73,6 +75,8 @@ class Patient(Samples):
         super().__init__(train_loader, val_loaders, teacher, quick)
         self.teacher_models = models_of(teacher)
         self._said: dict[tuple[str, int], Signals] = {}
+        self._only_in_training = False
+        """Whether the student was found to compute its own losses in train mode alone."""
 
     @staticmethod
     def _adapters(adapter: Any) -> tuple[Adapter, Adapter]:
@@ -118,10 +122,26 @@ class Patient(Samples):
             batch = getattr(self, where)[place]
             wanted = self.wanted("student") if where == "batches" and place == 0 else ()
             with self.blaming("student"):
-                self._said[key] = ask_student(
+                said = ask_student(
                     self.student, self.student_adapter, batch, temperature=self.plan.temperature, wanted=wanted
                 )
+            if where == "batches" and place == 0 and not said.loss_terms and self._weighs_own_losses():
+                said = replace(said, loss_terms=self._losses_in_training(batch))
+                self._only_in_training = bool(said.loss_terms)
+            self._said[key] = said
         return self._said[key]
+
+    def _weighs_own_losses(self) -> bool:
+        return any(bound.is_own for bound in self.objective.bound)
+
+    def _losses_in_training(self, batch: Any) -> Mapping[str, Any]:
+        """Of a student that computes its losses in train mode alone, as torchvision's detectors do."""
+        with suppress(Exception):  # a part of a batch may be too small for batch normalisation
+            temperature = self.plan.temperature
+            return ask_student(
+                self.student, self.student_adapter, batch, temperature=temperature, training=True
+            ).loss_terms
+        return {}
 
     def teacher_on(self, where: str, place: int) -> Signals:
         """The teacher's signals on one batch of "batches" or "validation"; asked once."""
@@ -129,6 +149,8 @@ class Patient(Samples):
         if key not in self._said:
             batch = getattr(self, where)[place]
             wanted = self.wanted("teacher") if where == "batches" and place == 0 else ()
+            if (where, place) != ("batches", 0) and _is_silent(self.taught):
+                raise CannotTell("the teacher gives features and no answers")
             if isinstance(self.teacher, CachedTeacher) and not isinstance(batch, TaughtBatch):
                 raise CannotTell("a cached teacher does not answer validation data")
             self._said[key] = self.ask(batch, wanted)
@@ -269,8 +291,9 @@ class Patient(Samples):
         if any(term.views for term in objective.terms.values()):
             raise CannotTell("its terms read views, which only training makes")
         taught = self.taught if objective.needs_teacher else None
+        said = self.said
         if self.quick:
-            return looked_at(objective, self.said, taught, ())
+            return looked_at(objective, said, taught, ())
         parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         with self.blaming("student"):
             said = ask_student(
@@ -280,6 +303,7 @@ class Patient(Samples):
                 temperature=self.plan.temperature,
                 wanted=self.wanted("student"),
                 graph=True,
+                training=self._only_in_training,
             )
         return looked_at(objective, said, taught, parameters)
 
@@ -292,3 +316,8 @@ class Patient(Samples):
 def _items(signals: Signals) -> int:
     logits = signals.logits
     return len(logits if isinstance(logits, Tensor) else logits.log_probs)
+
+
+def _is_silent(said: Signals) -> bool:
+    """Whether a model gave features and nothing that stands for an answer, as detectors and embedding models do."""
+    return bool(said.features) and said.logits is None and said.log_probs is None and said.labels is None

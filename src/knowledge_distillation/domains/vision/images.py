@@ -107,7 +107,7 @@ def usable(count: int, look: Callable[[int], str], named: Callable[[int], Path],
         found = list(pool.map(tried, range(count)))
     kept = [number for number, said in enumerate(found) if isinstance(said, str)]
     out = [(named(number), said) for number, said in enumerate(found) if isinstance(said, Unusable)]
-    if len(kept) <= len(out):
+    if len(kept) < len(out) or not kept:
         first = f": the first is {out[0][0]}: {out[0][1]}" if out else ""
         raise ConfigError(
             f"{name} must hold usable images, and {len(out)} of its {count} are none{first}. Look at the list in the "

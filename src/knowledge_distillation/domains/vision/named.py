@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from knowledge_distillation.domains.vision.images import torchvision_or_error
 from knowledge_distillation.errors import CheckpointError, ConfigError, MissingExtraError, nearest
+
+
+logger = logging.getLogger(__name__)
 
 
 def timm_model(
@@ -52,8 +57,7 @@ def timm_model(
     if drop_path:
         settings["drop_path_rate"] = drop_path
     if isinstance(pretrained, str):
-        if not Path(pretrained).is_file():
-            raise CheckpointError(f"There is no file {pretrained} with weights for {model}. Name another `pretrained`.")
+        _check_names(Path(pretrained), model)
         settings["pretrained_cfg_overlay"] = {"file": pretrained}
     try:
         try:
@@ -65,6 +69,29 @@ def timm_model(
             raise
         raise CheckpointError(f"{pretrained} holds no weights of timm's {model}: {str(error)[:500]}") from error
     return built
+
+
+def _check_names(file: Path, model: str) -> None:
+    """Raise CheckpointError for a file that holds too little of a model: timm would load nothing, without a word."""
+    import timm
+
+    if not file.is_file():
+        raise CheckpointError(f"There is no file {file} with weights for {model}. Name another `pretrained`.")
+    try:
+        given = timm.models.load_state_dict(str(file))
+    except Exception as error:  # it fails in as many ways as there are files
+        raise CheckpointError(f"{file} cannot be read as weights for {model}: {error}.") from error
+    with torch.device("meta"):
+        own = timm.create_model(model).state_dict()
+    _check_share(len(set(own) & set(given)), len(own), str(file), model)
+
+
+def _check_share(found: int, wanted: int, source: str, model: str) -> None:
+    if found < wanted / 2:
+        raise CheckpointError(
+            f"{source} must hold the weights of {model}, and of its {wanted} tensors it holds {found}: the others would "
+            "be random. Name the model that they are of."
+        )
 
 
 def torchvision_model(
@@ -112,19 +139,13 @@ def load_what_fits(model: nn.Module, weights: dict[str, Tensor], source: str) ->
     Raises:
         CheckpointError: if that is less than half of the model's tensors: the file is of another model.
     """
-    import logging
-
     own = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     left = [name for name in own if name not in fitting and not name.endswith("num_batches_tracked")]
-    if len(fitting) < len(own) / 2:
-        raise CheckpointError(
-            f"{source} must hold the weights of {type(model).__name__}, and of its {len(own)} tensors it holds "
-            f"{len(fitting)} in the right shape. Name the model that they are of."
-        )
+    _check_share(len(fitting), len(own), source, type(model).__name__)
     model.load_state_dict(fitting, strict=False)
     if left:
-        logging.getLogger(__name__).warning("%s: untrained stay %s.", source, ", ".join(left))
+        logger.warning("%s: untrained stay %s.", source, ", ".join(left))
 
 
 def _replace_first_convolution(model: nn.Module, channels: int) -> None:

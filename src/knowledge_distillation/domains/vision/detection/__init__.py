@@ -4,8 +4,7 @@ from knowledge_distillation.domains.vision.detection.data import coco
 from knowledge_distillation.domains.vision.detection.models import faster_rcnn, fcos, retinanet
 from knowledge_distillation.domains.vision.detection.precision import AveragePrecisionPipeline
 from knowledge_distillation.domains.vision.detection.signals import (
-    detection_student,
-    detection_teacher,
+    detection_signals,
     detections,
     pictures,
     truths,

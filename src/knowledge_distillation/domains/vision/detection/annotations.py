@@ -73,7 +73,7 @@ def read_annotations(file: Path, images: Path) -> Annotations:
     orphans: list[Mapping[str, Any]] = []
     for entry in content["annotations"]:
         number = _whole(entry, "image_id", file)
-        (told[number] if number in told else orphans).append(entry)
+        told.get(number, orphans).append(entry)
     if orphans:
         shown = sorted({entry["image_id"] for entry in orphans})
         logger.warning(

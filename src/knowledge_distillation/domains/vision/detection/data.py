@@ -17,7 +17,7 @@ from knowledge_distillation.domains.labelling import UNLABELLED
 from knowledge_distillation.domains.reading import held_out
 from knowledge_distillation.domains.vision.detection.annotations import Annotations, Scene, read_annotations
 from knowledge_distillation.domains.vision.detection.precision import AveragePrecisionPipeline
-from knowledge_distillation.domains.vision.detection.signals import detection_student, detection_teacher
+from knowledge_distillation.domains.vision.detection.signals import NO_BOX, detection_signals
 from knowledge_distillation.domains.vision.images import (
     Standing,
     Unusable,
@@ -49,7 +49,7 @@ def coco(
 
     Batches are dicts: "images" float32 [batch, 3, height, width] from 0 to 1, smaller ones padded with 0 at the right
     and below; "sizes" [batch, 2], height and width without the padding; "boxes" [batch, objects, 4], left, top, right,
-    bottom in pixels, NaN where there is no further object; "labels" [batch, objects], -100 there; "crowd" [batch,
+    bottom in pixels, (0, 0, -1, -1) where there is no further object; "labels" [batch, objects], -100 there; "crowd" [batch,
     objects], true for a box of many objects, which is not trained on and, as in COCO, neither right nor wrong to find.
     Scaling and normalising is the models' own part. Class 0 is the background.
 
@@ -108,7 +108,7 @@ def coco(
         validation={"val": loader("val", validation_batch_size, shuffle=False)},
         facts={"classes": classes, "channels": 3},
         class_names=names,
-        adapter=(detection_student, detection_teacher),
+        adapter=detection_signals,
         pipeline=AveragePrecisionPipeline(),
     )
 
@@ -165,11 +165,12 @@ def collate(samples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     def together(name: str, padding: float) -> Tensor:
         return pad_sequence([sample[name] for sample in samples], batch_first=True, padding_value=padding)
 
+    labels, boxes = together("labels", UNLABELLED), together("boxes", 0.0)
     return {
         "images": images,
         "sizes": torch.tensor(sizes),
-        "boxes": together("boxes", float("nan")),
-        "labels": together("labels", UNLABELLED),
+        "boxes": torch.where((labels == UNLABELLED)[:, :, None], boxes.new_tensor(NO_BOX), boxes),
+        "labels": labels,
         "crowd": together("crowd", False),
     }
 

@@ -18,6 +18,8 @@ MOBILENETS = ("mobilenet_v3_small", "mobilenet_v3_large")
 ASPECTS = (0.5, 1.0, 2.0)
 OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 """RetinaNet's sizes of anchors on one level."""
+GROUPS = 32
+"""Of the normalisation in FCOS's heads."""
 
 
 def faster_rcnn(
@@ -109,6 +111,8 @@ def fcos(
     """
     detection = torchvision_or_error("Detectors need").models.detection
     _check_sizes(width=width, min_size=min_size, max_size=max_size)
+    if width % GROUPS:
+        raise ConfigError(f"FCOS normalises in {GROUPS} groups of channels: width must be a multiple, got {width}.")
     model = detection.FCOS(_one_stage(backbone, backbone_weights, width), classes, min_size=min_size, max_size=max_size)
     return _known(model, classes)
 

@@ -13,22 +13,25 @@ from knowledge_distillation.domains.labelling import UNLABELLED
 from knowledge_distillation.errors import ModelContractError
 from knowledge_distillation.signals import Signals
 
+NO_BOX = (0.0, 0.0, -1.0, -1.0)
+"""Fills the place of a box that is not there: its right is left of its left."""
 
-def detection_student(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
-    """The adapter of a student: in training its own losses, and always the levels of its pyramid.
+
+def detection_signals(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
+    """The adapter of detectors: the levels of the pyramid, and in train mode the model's own losses.
 
     Features are "fpn.0" (the finest), "fpn.1", ..., each [batch, channels, height, width], of the images as the
     model's transform scales and pads them. For losses that ask, extras hold "boxes" [batch, objects, 4] in pixels of
-    the padded picture, NaN for no object, and "image_size", the picture's height and width. Teacher and student must
-    scale images alike (`min_size`, `max_size`), or their maps cover different pictures.
+    the padded picture, with right < left where there is no object, and "image_size", the picture's height and width.
+    Teacher and student must scale images alike (`min_size`, `max_size`), or their maps cover different pictures.
 
     Args:
-        model: of torchvision's kinds, with `transform` and `backbone`. In eval mode it detects, and has no losses.
+        model: of torchvision's kinds, with `transform` and `backbone`. In eval mode, as a teacher is, it detects.
         batch: as of the data set "coco".
         temperature: accepted for the adapter's signature; not used.
 
     Raises:
-        ModelContractError: if the model or the batch is of another kind, or the model has no such class.
+        ModelContractError: if the model or the batch is of another kind, or the model lacks a class of the batch.
     """
     inner = _detector(model)
     read: dict[str, Any] = {}
@@ -42,18 +45,13 @@ def detection_student(model: nn.Module, batch: Any, temperature: float = 1.0) ->
     finally:
         for handle in handles:
             handle.remove()
-    losses = dict(output) if isinstance(output, Mapping) else {}
-    return _signals(read["levels"], read["listed"], batch, losses)
-
-
-def detection_teacher(model: nn.Module, batch: Any, temperature: float = 1.0) -> Signals:
-    """The adapter of a teacher: its transform and backbone run, nothing behind them; otherwise as `detection_student`.
-
-    So modules of its heads cannot be named in terms.
-    """
-    inner = _detector(model)
-    listed, _ = inner.transform(pictures(batch))
-    return _signals(inner.backbone(listed.tensors), listed, batch, {})
+    levels, listed = read["levels"], read["listed"]
+    maps = list(levels.values()) if isinstance(levels, Mapping) else [levels]
+    return Signals(
+        features={f"fpn.{place}": level for place, level in enumerate(maps)},
+        loss_terms=dict(output) if isinstance(output, Mapping) else {},
+        extras={"boxes": _scaled(batch, listed), "image_size": tuple(listed.tensors.shape[-2:])},
+    )
 
 
 def detections(model: nn.Module, batch: Any) -> list[dict[str, Tensor]]:
@@ -108,18 +106,9 @@ def _learnable(targets: list[dict[str, Tensor]], model: Any) -> list[dict[str, T
     return targets
 
 
-def _signals(levels: Any, listed: Any, batch: Mapping[str, Any], losses: Mapping[str, Tensor]) -> Signals:
-    maps = list(levels.values()) if isinstance(levels, Mapping) else [levels]
-    return Signals(
-        features={f"fpn.{place}": level for place, level in enumerate(maps)},
-        loss_terms=losses,
-        extras={"boxes": _scaled(batch, listed), "image_size": tuple(listed.tensors.shape[-2:])},
-    )
-
-
 def _scaled(batch: Mapping[str, Any], listed: Any) -> Tensor:
     """The boxes in pixels of the padded picture, as the model's transform scales them; crowds are no objects."""
     resized = torch.tensor(listed.image_sizes, dtype=torch.float32, device=batch["boxes"].device)
     height, width = (resized / batch["sizes"]).unbind(dim=1)
     boxes: Tensor = batch["boxes"] * torch.stack([width, height, width, height], dim=1)[:, None]
-    return boxes.masked_fill(batch["crowd"][:, :, None], float("nan"))
+    return torch.where(batch["crowd"][:, :, None], boxes.new_tensor(NO_BOX), boxes)
