@@ -75,6 +75,8 @@ class Patient(Samples):
         super().__init__(train_loader, val_loaders, teacher, quick)
         self.teacher_models = models_of(teacher)
         self._said: dict[tuple[str, int], Signals] = {}
+        self._is_silent = False
+        """Whether the teacher was found to give features and no answers."""
         self._only_in_training = False
         """Whether the student was found to compute its own losses in train mode alone."""
 
@@ -149,11 +151,10 @@ class Patient(Samples):
         if key not in self._said:
             batch = getattr(self, where)[place]
             wanted = self.wanted("teacher") if where == "batches" and place == 0 else ()
-            if (where, place) != ("batches", 0) and _is_silent(self.taught):
-                raise CannotTell("the teacher gives features and no answers")
             if isinstance(self.teacher, CachedTeacher) and not isinstance(batch, TaughtBatch):
                 raise CannotTell("a cached teacher does not answer validation data")
             self._said[key] = self.ask(batch, wanted)
+            self._is_silent = self._is_silent or _gives_features_alone(self._said[key])
         return self._said[key]
 
     def taught_for(self, batch: Any, place: int) -> Signals | None:
@@ -183,6 +184,8 @@ class Patient(Samples):
         self._check_effort()
         if self.quick and not is_at_hand(teacher):
             raise CannotTell("a teacher outside this process, or of your own kind, is asked in the full form only")
+        if self._is_silent and not wanted:
+            raise CannotTell("the teacher gives features and no answers")
         if isinstance(teacher, ReadsStudent):
             asked = wanted or ("logits",)
             with self.blaming("student"):
@@ -318,6 +321,6 @@ def _items(signals: Signals) -> int:
     return len(logits if isinstance(logits, Tensor) else logits.log_probs)
 
 
-def _is_silent(said: Signals) -> bool:
-    """Whether a model gave features and nothing that stands for an answer, as detectors and embedding models do."""
+def _gives_features_alone(said: Signals) -> bool:
+    """Whether nothing that a model gave stands for an answer, as of detectors and embedding models."""
     return bool(said.features) and said.logits is None and said.log_probs is None and said.labels is None

@@ -6,14 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from knowledge_distillation.domains.vision.images import torchvision_or_error
-from knowledge_distillation.errors import CheckpointError, ConfigError, MissingExtraError, nearest
-
+from knowledge_distillation.errors import CheckpointError, ConfigError, nearest
+from knowledge_distillation.students.configured import from_config
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +24,6 @@ def timm_model(
     classes: int = 1000,
     channels: int = 3,
     size: int | None = None,
-    drop_path: float = 0.0,
 ) -> nn.Module:
     """A model of timm by its name there, such as "vit_tiny_patch16_224" or "resnet18.a1_in1k".
 
@@ -38,40 +36,36 @@ def timm_model(
         channels: of the image.
         size: height and width of the image in pixels, for models whose positions are made for one size; others ignore
             it.
-        drop_path: stochastic depth, 0 to 1, for models that have it.
 
     Raises:
         ConfigError: if timm has no such model, with the nearest names; or it cannot be built so.
         CheckpointError: if the file is not this model's.
         MissingExtraError: if timm is not installed.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise MissingExtraError(
-            "timm models need timm: pip install 'knowledge-distillation-toolkit[vision]'"
-        ) from error
-    if not timm.is_model(model):
-        raise ConfigError(f"timm has no model named {model!r}. {nearest(model, timm.list_models())}")
-    settings: dict[str, Any] = {"num_classes": classes, "in_chans": channels}
-    if drop_path:
-        settings["drop_path_rate"] = drop_path
+    for sized in ({"img_size": size}, {}) if size is not None else ({},):
+        try:
+            built = from_config("timm", model.partition(".")[0], classes=classes, channels=channels, settings=sized)
+            break
+        except ConfigError as error:
+            if "'img_size'" not in str(error) or not sized:
+                raise
+    if not pretrained:
+        return built
+    import timm
+
     if isinstance(pretrained, str):
-        _check_names(Path(pretrained), model)
+        _check_names(Path(pretrained), built, model)
+    settings: dict[str, Any] = {**sized, "num_classes": classes, "in_chans": channels}
+    if isinstance(pretrained, str):
         settings["pretrained_cfg_overlay"] = {"file": pretrained}
     try:
-        try:
-            built: nn.Module = timm.create_model(model, pretrained=bool(pretrained), img_size=size, **settings)
-        except TypeError:  # of models that take images of any size
-            built = timm.create_model(model, pretrained=bool(pretrained), **settings)
+        trained: nn.Module = timm.create_model(model, pretrained=True, **settings)
     except RuntimeError as error:
-        if not pretrained:
-            raise
         raise CheckpointError(f"{pretrained} holds no weights of timm's {model}: {str(error)[:500]}") from error
-    return built
+    return trained
 
 
-def _check_names(file: Path, model: str) -> None:
+def _check_names(file: Path, built: nn.Module, model: str) -> None:
     """Raise CheckpointError for a file that holds too little of a model: timm would load nothing, without a word."""
     import timm
 
@@ -81,16 +75,15 @@ def _check_names(file: Path, model: str) -> None:
         given = timm.models.load_state_dict(str(file))
     except Exception as error:  # it fails in as many ways as there are files
         raise CheckpointError(f"{file} cannot be read as weights for {model}: {error}.") from error
-    with torch.device("meta"):
-        own = timm.create_model(model).state_dict()
+    own = built.state_dict()
     _check_share(len(set(own) & set(given)), len(own), str(file), model)
 
 
 def _check_share(found: int, wanted: int, source: str, model: str) -> None:
     if found < wanted / 2:
         raise CheckpointError(
-            f"{source} must hold the weights of {model}, and of its {wanted} tensors it holds {found}: the others would "
-            "be random. Name the model that they are of."
+            f"{source} must hold the weights of {model}, and of its {wanted} tensors it holds {found}: the others "
+            "would be random. Name the model that they are of."
         )
 
 
@@ -115,7 +108,7 @@ def torchvision_model(
     known = models.list_models(module=models)
     if model not in known:
         raise ConfigError(f"torchvision has no classifier named {model!r}. {nearest(model, known)}")
-    built: nn.Module = models.get_model(model, weights=None, num_classes=classes)
+    built = from_config("torchvision", model, classes=classes)
     if channels != 3:
         _replace_first_convolution(built, channels)
     if pretrained is True:

@@ -49,8 +49,8 @@ def coco(
 
     Batches are dicts: "images" float32 [batch, 3, height, width] from 0 to 1, smaller ones padded with 0 at the right
     and below; "sizes" [batch, 2], height and width without the padding; "boxes" [batch, objects, 4], left, top, right,
-    bottom in pixels, (0, 0, -1, -1) where there is no further object; "labels" [batch, objects], -100 there; "crowd" [batch,
-    objects], true for a box of many objects, which is not trained on and, as in COCO, neither right nor wrong to find.
+    bottom in pixels, (0, 0, -1, -1) where there is no further object; "labels" [batch, objects], -100 there; "crowd"
+    [batch, objects], true for a box of many objects: not trained on, and, as in COCO, neither right nor wrong to find.
     Scaling and normalising is the models' own part. Class 0 is the background.
 
     An image without objects is learnt from as background. One that cannot be read, has another size than the file
