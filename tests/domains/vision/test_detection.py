@@ -335,7 +335,7 @@ def test_a_recipe_trains_and_evaluates_a_detector(tmp_path: Path) -> None:
         f"data.path={tmp_path / 'scenes'}", "data.batch_size=8", f"student={models}}}",
         f"teacher={models}, train: {{objective: {train}, max_epochs: 10, trainer: {once}}}}}",
         "objective.fgd={loss: fgd, weight: 10, student: fpn.0, teacher: fpn.0, teacher_channels: auto}",
-        "training.max_epochs=10", "training.schedule=''", f"training.trainer={once}",
+        "training.max_epochs=10", "training.learning_rate=5e-4", "training.schedule=''", f"training.trainer={once}",
     ]  # fmt: skip
     recipe = read_recipe(Path(__file__).parents[3] / "examples" / "detection.yaml", changes)
     run = run_recipe(recipe, directory=tmp_path / "run")

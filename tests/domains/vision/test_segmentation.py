@@ -234,7 +234,7 @@ def test_a_recipe_trains_evaluates_and_ships_a_segmenter(tmp_path: Path) -> None
     once = {**QUIET, "check_val_every_n_epoch": 12}
     changes = [
         f"data.path={tmp_path / 'scenes'}", "data.labelled=4", "data.batch_size=8", "data.validation_batch_size=4",
-        ""teacher.name=fcn", "teacher.backbone=resnet18", "teacher.train.max_epochs=12",
+        "objective.pixel_kd.weight=5", "teacher.name=fcn", "teacher.backbone=resnet18", "teacher.train.max_epochs=12",
         "training.max_epochs=12", "training.schedule=''", f"training.trainer={once}", f"teacher.train.trainer={once}",
     ]  # fmt: skip
     recipe = read_recipe(Path(__file__).parents[3] / "examples" / "segmentation.yaml", changes)
