@@ -33,10 +33,10 @@ from knowledge_distillation.training.continuing import KEY
 from knowledge_distillation.training.durable_files import whole
 from knowledge_distillation.training.fitting import check_checkpoint, fit, score_at_end
 from knowledge_distillation.training.loaders import loader_for, loader_length
-from knowledge_distillation.training.metrics_file import MetricsFile
+from knowledge_distillation.training.metrics_file import MetricsFile, best_values
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.optimizers import OptimizerFactory
-from knowledge_distillation.training.pipelines import InferencePipeline
+from knowledge_distillation.training.pipelines import InferencePipeline, higher_is_better
 from knowledge_distillation.training.plan import TrainingPlan, drawn, weights_mark
 from knowledge_distillation.training.planning import check_arguments
 from knowledge_distillation.training.run_directory import (
@@ -48,7 +48,7 @@ from knowledge_distillation.training.run_directory import (
     shown_to_ranks,
 )
 from knowledge_distillation.training.run_lock import RunLock
-from knowledge_distillation.training.schedules import ScheduleFactory
+from knowledge_distillation.training.schedules import ScheduleSpec
 from knowledge_distillation.training.sharding import full_weights
 from knowledge_distillation.training.tracking import check_trackers, trackers
 from knowledge_distillation.training.trainer import make_trainer
@@ -74,6 +74,15 @@ class Run:
     module: DistillationModule = field(repr=False)
     plan: TrainingPlan | None = field(default=None, repr=False)
     finished: Finished | None = field(default=None, repr=False)
+
+    @property
+    def best_scores(self) -> Mapping[str, float]:
+        """Validation loader name -> the score after its best epoch, as many papers report it, beside `scores`.
+
+        The epoch is chosen on the very data that it is scored on, which flatters it; empty where nothing was logged.
+        """
+        better = {name: higher_is_better(self.module.pipeline, name) for name in self.scores}
+        return best_values(self.directory / "metrics.csv", better)
 
     def compare(
         self,
@@ -194,7 +203,7 @@ def distill(
     max_epochs: int = 10,
     optimizer: str | OptimizerFactory | Mapping[str, Any] = "adamw",
     learning_rate: float = 1e-3,
-    schedule: str | ScheduleFactory = "",
+    schedule: ScheduleSpec = "",
     warm_up_epochs: float = 0.0,
     adapter: str | Adapter | tuple[Adapter, Adapter] = "auto",
     temperature: float = 1.0,
@@ -220,7 +229,7 @@ def distill(
         max_epochs: epochs to train, >= 1.
         optimizer: name, mapping with "name" and settings, or torch.optim class.
         learning_rate: > 0.
-        schedule: learning-rate schedule by name, or a callable.
+        schedule: learning-rate schedule by name, a mapping with "name" and settings, or a callable.
         warm_up_epochs: epochs of warm-up for the schedule.
         adapter: how to call the models; see `capture.adapters`.
         temperature: handed to the adapters; the losses have their own.

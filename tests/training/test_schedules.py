@@ -98,6 +98,44 @@ def test_no_schedule_keeps_the_rate() -> None:
     assert rates("", 5) == [RATE] * 5
 
 
+def test_the_rate_falls_after_the_epochs_of_the_papers_protocols() -> None:
+    """Otherwise a run that is said to follow RepDistiller's or mdistiller's protocol has another learning rate."""
+    cifar = [RATE] * 150 + [RATE / 10] * 30 + [RATE / 100] * 30 + [RATE / 1000] * 30
+    spec = {"name": "multi_step", "epochs": [150, 180, 210]}
+    assert rates(spec, 240, max_epochs=240) == pytest.approx(cifar)
+    assert rates("multi_step", 240, max_epochs=240) == pytest.approx(cifar)
+    imagenet = {"name": "multi_step", "epochs": [30, 60, 90], "factor": 0.1}
+    assert rates(imagenet, 100, max_epochs=100)[::30] == pytest.approx([RATE, RATE / 10, RATE / 100, RATE / 1000])
+    assert rates({**spec, "epochs": [3]}, 5, warm_up=2) == pytest.approx([RATE / 2, RATE, RATE, RATE / 10, RATE / 10])
+    made = make_schedule(spec, optimizer(), max_epochs=240, total_steps=9, warm_up_epochs=0)
+    assert made is not None
+    assert made["interval"] == "epoch"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"epochs": [3]}, "needs 'name'"),
+        ({"name": "multi_stp"}, "Could not find scheduler 'multi_stp'.*'multi_step'"),
+        ({"name": "multi_step", "epoch": [3]}, "has no setting 'epoch'.*epochs"),
+        ({"name": "cosine", "epochs": [3]}, "has no setting 'epochs'"),
+        ({"name": "multi_step", "epochs": "3"}, "epochs must be a list"),
+        ({"name": "multi_step", "factor": "x"}, "factor must be a finite number"),
+    ],
+)
+def test_a_wrong_setting_of_a_schedule_is_refused(spec: Any, said: str) -> None:
+    """Otherwise a mistyped setting leaves the rate as it was, for all 240 epochs."""
+    with pytest.raises(ConfigError, match=said):
+        check_schedule(spec)
+
+
+@pytest.mark.parametrize("spec", [{"epochs": [0]}, {"factor": 0.0}, {"factor": 1.5}])
+def test_a_fall_of_no_sense_is_refused(spec: Any) -> None:
+    """Otherwise the rate rises, or is 0 from the first step."""
+    with pytest.raises(ConfigError, match="multi_step's"):
+        rates({"name": "multi_step", **spec}, 2)
+
+
 def test_a_users_callable_is_a_schedule() -> None:
     """Otherwise users are bound to our seven names."""
 
@@ -140,7 +178,7 @@ def test_training_steps_every_schedule_at_the_rate_it_is_written_for(name: str, 
     """Otherwise a schedule by step advances by epoch or by micro-batch, and the rate hardly moves or ends early."""
     steps_per_epoch = math.ceil(3 / accumulate)
     total = 4 * steps_per_epoch
-    by_epoch = name in ("linear_decay_with_warm_up", "cosine_anneal")
+    by_epoch = name in ("linear_decay_with_warm_up", "cosine_anneal", "multi_step")
     alone = rates(name, 4 if by_epoch else total, max_epochs=4, total_steps=total, warm_up=1)
     expected = [rate for rate in alone for _ in range(steps_per_epoch)] if by_epoch else alone
     assert train_rates(name, warm_up_epochs=1, accumulate_grad_batches=accumulate) == pytest.approx(expected)

@@ -33,8 +33,10 @@ def run(options: argparse.Namespace) -> None:
     if not result.module.trainer.is_global_zero:
         return
     if options.json:
-        print(json.dumps({"directory": str(result.directory), "scores": dict(result.scores)}))
+        scores = {"scores": dict(result.scores), "best_scores": dict(result.best_scores)}
+        print(json.dumps({"directory": str(result.directory), **scores}))
         return
     for name, value in result.scores.items():
-        print(f"{name}: {value:.4f}")
+        best = result.best_scores.get(name, value)
+        print(f"{name}: {value:.4f} after the last epoch, {best:.4f} after the best")
     print(f"Written to {result.directory}")

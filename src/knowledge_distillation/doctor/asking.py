@@ -64,6 +64,7 @@ def ask_student(
     temperature: float,
     wanted: Sequence[str] = (),
     graph: bool = False,
+    training: bool = False,
 ) -> Signals:
     """The student's signals on one batch, in eval mode.
 
@@ -74,15 +75,28 @@ def ask_student(
         temperature: handed to the adapter.
         wanted: signals and module paths that the objective reads.
         graph: keep the graph.
+        training: ask in train mode; buffers, such as batch statistics, are as before afterwards.
     """
     content = batch.content if isinstance(batch, TaughtBatch) else batch
     reader = Reader(student, adapter, temperature=temperature, wanted=tuple(wanted))
     reader.attach()
     try:
-        with undisturbed(student), torch.enable_grad() if graph else nullcontext():
+        mode = _in_train_mode(student) if training else nullcontext()
+        with undisturbed(student), mode, torch.enable_grad() if graph else nullcontext():
             return reader.read(to_device(content, device_of(student)))
     finally:
         reader.detach()
+
+
+@contextmanager
+def _in_train_mode(student: nn.Module) -> Iterator[None]:
+    kept = {name: buffer.clone() for name, buffer in student.named_buffers()}
+    student.train()
+    try:
+        yield
+    finally:
+        for name, buffer in student.named_buffers():
+            buffer.copy_(kept[name])
 
 
 @contextmanager

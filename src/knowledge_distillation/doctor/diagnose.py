@@ -21,7 +21,7 @@ from knowledge_distillation.objective.gathering import alone
 from knowledge_distillation.teachers import Teacher, as_teacher
 from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
-from knowledge_distillation.training.schedules import ScheduleFactory
+from knowledge_distillation.training.schedules import ScheduleSpec
 
 
 def diagnose(
@@ -36,7 +36,7 @@ def diagnose(
     temperature: float = 1.0,
     optimizer: str | OptimizerFactory | Mapping[str, Any] = "adamw",
     learning_rate: float = 1e-3,
-    schedule: str | ScheduleFactory = "",
+    schedule: ScheduleSpec = "",
     max_epochs: int = 10,
     warm_up_epochs: float = 0.0,
     trainer: Mapping[str, Any] | None = None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -73,6 +75,10 @@ class Patient(Samples):
         super().__init__(train_loader, val_loaders, teacher, quick)
         self.teacher_models = models_of(teacher)
         self._said: dict[tuple[str, int], Signals] = {}
+        self._is_silent = False
+        """Whether the teacher was found to give features and no answers."""
+        self._only_in_training = False
+        """Whether the student was found to compute its own losses in train mode alone."""
 
     @staticmethod
     def _adapters(adapter: Any) -> tuple[Adapter, Adapter]:
@@ -118,10 +124,26 @@ class Patient(Samples):
             batch = getattr(self, where)[place]
             wanted = self.wanted("student") if where == "batches" and place == 0 else ()
             with self.blaming("student"):
-                self._said[key] = ask_student(
+                said = ask_student(
                     self.student, self.student_adapter, batch, temperature=self.plan.temperature, wanted=wanted
                 )
+            if where == "batches" and place == 0 and not said.loss_terms and self._weighs_own_losses():
+                said = replace(said, loss_terms=self._losses_in_training(batch))
+                self._only_in_training = bool(said.loss_terms)
+            self._said[key] = said
         return self._said[key]
+
+    def _weighs_own_losses(self) -> bool:
+        return any(bound.is_own for bound in self.objective.bound)
+
+    def _losses_in_training(self, batch: Any) -> Mapping[str, Any]:
+        """Of a student that computes its losses in train mode alone, as torchvision's detectors do."""
+        with suppress(Exception):  # a part of a batch may be too small for batch normalisation
+            temperature = self.plan.temperature
+            return ask_student(
+                self.student, self.student_adapter, batch, temperature=temperature, training=True
+            ).loss_terms
+        return {}
 
     def teacher_on(self, where: str, place: int) -> Signals:
         """The teacher's signals on one batch of "batches" or "validation"; asked once."""
@@ -132,6 +154,7 @@ class Patient(Samples):
             if isinstance(self.teacher, CachedTeacher) and not isinstance(batch, TaughtBatch):
                 raise CannotTell("a cached teacher does not answer validation data")
             self._said[key] = self.ask(batch, wanted)
+            self._is_silent = self._is_silent or _gives_features_alone(self._said[key])
         return self._said[key]
 
     def taught_for(self, batch: Any, place: int) -> Signals | None:
@@ -161,6 +184,8 @@ class Patient(Samples):
         self._check_effort()
         if self.quick and not is_at_hand(teacher):
             raise CannotTell("a teacher outside this process, or of your own kind, is asked in the full form only")
+        if self._is_silent and not wanted:
+            raise CannotTell("the teacher gives features and no answers")
         if isinstance(teacher, ReadsStudent):
             asked = wanted or ("logits",)
             with self.blaming("student"):
@@ -269,8 +294,9 @@ class Patient(Samples):
         if any(term.views for term in objective.terms.values()):
             raise CannotTell("its terms read views, which only training makes")
         taught = self.taught if objective.needs_teacher else None
+        said = self.said
         if self.quick:
-            return looked_at(objective, self.said, taught, ())
+            return looked_at(objective, said, taught, ())
         parameters = [parameter for parameter in self.student.parameters() if parameter.requires_grad]
         with self.blaming("student"):
             said = ask_student(
@@ -280,6 +306,7 @@ class Patient(Samples):
                 temperature=self.plan.temperature,
                 wanted=self.wanted("student"),
                 graph=True,
+                training=self._only_in_training,
             )
         return looked_at(objective, said, taught, parameters)
 
@@ -292,3 +319,8 @@ class Patient(Samples):
 def _items(signals: Signals) -> int:
     logits = signals.logits
     return len(logits if isinstance(logits, Tensor) else logits.log_probs)
+
+
+def _gives_features_alone(said: Signals) -> bool:
+    """Whether nothing that a model gave stands for an answer, as of detectors and embedding models."""
+    return bool(said.features) and said.logits is None and said.log_probs is None and said.labels is None

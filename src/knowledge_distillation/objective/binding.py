@@ -185,7 +185,7 @@ class BoundTerm:
             return None
         classes = said.shape[getattr(self.loss, "class_axis", -1)]
         ignored = getattr(self.loss, "ignore_index", IGNORED)
-        wrong = labels[(labels != ignored) & ((labels < 0) | (labels >= classes))]
+        wrong = labels[(labels != ignored) & (labels != IGNORED) & ((labels < 0) | (labels >= classes))]
         if not len(wrong):
             return None
         return (

@@ -53,6 +53,7 @@ def begun(recipe: Recipe, extra: Mapping[str, Any]) -> tuple[Data, nn.Module | N
         check_optimizer(plan.get("optimizer", "adamw"))
         check_schedule(plan.get("schedule", ""))
         check_speed(plan.get("speed", "off"))
+        as_objective(plan.get("objective", "labels"))
         for callback in plan.get("callbacks") or ():
             build_callback(callback)
     data = _data(recipe.data, extra)
@@ -152,13 +153,15 @@ def _teacher(
             teacher,
             teaching.train,
             teaching.validation,
-            objective="labels",
+            objective=plan.pop("objective", "labels"),
             directory=folder,
             resume=how_to_continue(folder) if resume else None,
             **_arguments(plan, teaching),
         )
         logger.info("teacher: %s", ", ".join(f"{name} {value:.4f}" for name, value in run.scores.items()))
-    elif "weights" not in spec and has_weights(teacher) and not comes_with_weights(spec["name"], extra):
+    elif has_weights(teacher) and not (
+        spec.get("weights") or spec.get("pretrained") or comes_with_weights(spec["name"], extra)
+    ):
         logger.warning("The teacher %s has neither weights nor a train section: it is untrained.", spec["name"])
     return teacher
 

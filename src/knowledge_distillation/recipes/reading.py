@@ -41,7 +41,8 @@ class Recipe:
         student: {"name": ..., settings}; "weights" names a safetensors file to start from.
         data: {"name": ..., settings}.
         teacher: {"name": ..., settings}; "weights" names a safetensors file, or "train" says how to train it first:
-            training keys but "directory", plus "data" with settings that replace the data section's. "ensemble",
+            training keys but "directory", plus "data" with settings that replace the data section's, and "objective"
+            where it learns from more than the labels. "ensemble",
             "confident" and "routed" have "members", a list of such mappings; "ema" and "self" are made of the student.
         objective: a name, or named terms.
         training: what `distill` takes, and the commonest Trainer arguments; "quantisation_aware" lets the student
@@ -173,7 +174,7 @@ def _check_teacher(teacher: dict[str, Any], source: str) -> dict[str, Any]:
     if "train" in teacher:
         # it lies in the run's directory, and teaches in full precision
         own = [key for key in TRAINING_KEYS if key not in ("directory", "quantisation_aware", "callbacks")]
-        _check_training(teacher["train"], [*own, "data"], f"{source}.train")
+        _check_training(teacher["train"], [*own, "data", "objective"], f"{source}.train")
     if teacher["name"] not in SEVERAL:
         _check_weights(teacher, source)
         return teacher

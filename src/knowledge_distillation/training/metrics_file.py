@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger
@@ -69,3 +71,22 @@ class _Writer(ExperimentWriter):
             written = csv.DictWriter(file, fieldnames=fieldnames)
             written.writeheader()
             written.writerows(rows)
+
+
+def best_values(file: Path, better: Mapping[str, bool]) -> dict[str, float]:
+    """The best value of some columns.
+
+    Args:
+        file: metrics.csv of a run; without one there are no values.
+        better: column -> whether higher is better.
+
+    Returns:
+        Column -> value, for those that hold finite numbers.
+    """
+    if not file.is_file():
+        return {}
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    values = {name: [float(row[name]) for row in rows if row.get(name)] for name in better}
+    finite = {name: [value for value in found if math.isfinite(value)] for name, found in values.items()}
+    return {name: (max if better[name] else min)(found) for name, found in finite.items() if found}

@@ -29,7 +29,7 @@ from knowledge_distillation.training.optimizers import OptimizerFactory, check_o
 from knowledge_distillation.training.pipelines import AccuracyPipeline, InferencePipeline, check_pipeline
 from knowledge_distillation.training.preparing import prepare_objective, prepare_teacher
 from knowledge_distillation.training.resumable_loader import resumable
-from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleFactory, check_schedule, make_schedule
+from knowledge_distillation.training.schedules import PER_EPOCH, ScheduleSpec, check_schedule, make_schedule, name_of
 from knowledge_distillation.training.sharding import shard
 from knowledge_distillation.training.shared_scoring import score_together
 from knowledge_distillation.training.speed import Settings, SpeedUp, check_speed
@@ -52,7 +52,7 @@ class DistillationModule(StepModule):
         objective: a preset (`kd list objectives`), a loss name, a loss, or named terms.
         optimizer: name, mapping with "name", or torch.optim class; see `make_optimizer`.
         learning_rate: > 0.
-        schedule: name or callable; see `make_schedule`.
+        schedule: name, mapping with "name" and settings, or callable; see `make_schedule`.
         warm_up_epochs: epochs of warm-up for the schedule, >= 0.
         adapter: "auto", "original", a callable (model, batch, temperature) -> Signals, or (student's, teacher's).
         temperature: handed to the adapters, > 0. The losses have their own.
@@ -77,7 +77,7 @@ class DistillationModule(StepModule):
         *,
         optimizer: str | OptimizerFactory | Mapping[str, Any] = "adamw",
         learning_rate: float = 1e-3,
-        schedule: str | ScheduleFactory = "",
+        schedule: ScheduleSpec = "",
         warm_up_epochs: float = 0.0,
         adapter: str | Adapter | tuple[Adapter, Adapter] = "auto",
         temperature: float = 1.0,
@@ -281,7 +281,7 @@ class DistillationModule(StepModule):
     def configure_optimizers(self) -> Any:
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = make_optimizer(self.optimizer, parameters, learning_rate=self.learning_rate)
-        if self.schedule not in PER_EPOCH or self._has_schedules:
+        if name_of(self.schedule) not in PER_EPOCH or self._has_schedules:
             self._planned_steps = planning.planned_steps(self.trainer)
         schedule = make_schedule(
             self.schedule,
@@ -368,7 +368,7 @@ class DistillationModule(StepModule):
             checkpoint["state_dict"] = own_weights(checkpoint["state_dict"])
         super().on_load_checkpoint(checkpoint)
         self._speed.load(checkpoint, self.trainer.strategy.root_device)
-        if self.schedule == "one_cycle":
+        if name_of(self.schedule) == "one_cycle":
             planning.check_same_plan(checkpoint, planning.planned_steps(self.trainer))
         if self._follower is not None:
             if "teacher" not in checkpoint:

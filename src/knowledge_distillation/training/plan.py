@@ -21,7 +21,7 @@ from knowledge_distillation.training.optimizers import OptimizerFactory
 from knowledge_distillation.training.pipelines import InferencePipeline
 from knowledge_distillation.training.random_state import random_state
 from knowledge_distillation.training.rewinding import LoaderStart
-from knowledge_distillation.training.schedules import ScheduleFactory
+from knowledge_distillation.training.schedules import ScheduleSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class TrainingPlan:
     max_epochs: int
     optimizer: str | OptimizerFactory | Mapping[str, Any]
     learning_rate: float
-    schedule: str | ScheduleFactory
+    schedule: ScheduleSpec
     warm_up_epochs: float
     adapter: str | Adapter | tuple[Adapter, Adapter]
     temperature: float

@@ -9,6 +9,7 @@ from knowledge_distillation.doctor.finding import Finding
 from knowledge_distillation.doctor.loaders import CannotTell
 from knowledge_distillation.doctor.patient import Patient
 from knowledge_distillation.training.loaders import loader_length
+from knowledge_distillation.training.schedules import name_of
 
 IGNORING = ("", "cosine_anneal")
 LARGEST_SHARE = 0.5
@@ -20,7 +21,7 @@ def warm_up(patient: Patient) -> Iterator[Finding]:
     epochs = plan.warm_up_epochs
     if not isinstance(epochs, (int, float)) or not epochs > 0:
         return
-    if plan.schedule in IGNORING:
+    if name_of(plan.schedule) in IGNORING:
         yield Finding(
             "warning",
             "The warm-up is ignored.",

@@ -1,4 +1,4 @@
-"""Image data sets: scikit-learn's digits (shipped), MNIST and Fashion-MNIST from IDX files, CIFAR-10."""
+"""Image data sets: scikit-learn's digits (shipped), MNIST and Fashion-MNIST from IDX files, CIFAR-10 and CIFAR-100."""
 
 from __future__ import annotations
 
@@ -185,30 +185,50 @@ def cifar10(*, folder: str = "data", download: bool = False, batch_size: int = 1
         batch_size: of both loaders.
         workers: of both loaders.
     """
+    return _cifar(
+        "CIFAR10", 10, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), folder, download, batch_size, workers
+    )
+
+
+def cifar100(*, folder: str = "data", download: bool = False, batch_size: int = 64, workers: int = 0) -> Data:
+    """CIFAR-100 through torchvision: as `cifar10`, with 100 classes and RepDistiller's mean and deviation."""
+    return _cifar(
+        "CIFAR100", 100, (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761), folder, download, batch_size, workers
+    )
+
+
+def _cifar(
+    name: str,
+    classes: int,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+    folder: str,
+    download: bool,
+    batch_size: int,
+    workers: int,
+) -> Data:
+    shown = f"CIFAR-{classes}"
     try:
         from torchvision import datasets
         from torchvision.transforms import v2
     except ImportError as error:
         raise MissingExtraError(
-            "CIFAR-10 needs torchvision: pip install 'knowledge-distillation-toolkit[vision]'"
+            f"{shown} needs torchvision: pip install 'knowledge-distillation-toolkit[vision]'"
         ) from error
-    scale = [
-        v2.ToImage(),
-        v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
-    ]
+    scale = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(deviation))]
     shift = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip(), *scale])
     try:
-        train = datasets.CIFAR10(folder, train=True, download=download, transform=shift)
-        test = datasets.CIFAR10(folder, train=False, download=download, transform=v2.Compose(scale))
+        train = getattr(datasets, name)(folder, train=True, download=download, transform=shift)
+        test = getattr(datasets, name)(folder, train=False, download=download, transform=v2.Compose(scale))
     except RuntimeError as error:
         raise ConfigError(
-            f"CIFAR-10 is not in {folder!r}: {error}. Name another folder or set download to true."
+            f"{shown} is not in {folder!r}: {error}. Name another folder or set download to true."
         ) from error
     return Data(
         train=DataLoader(train, batch_size=batch_size, shuffle=True, num_workers=workers, drop_last=True),
         validation={"test": DataLoader(test, batch_size=batch_size, num_workers=workers)},
-        facts={"classes": 10, "channels": 3, "size": 32},
+        facts={"classes": classes, "channels": 3, "size": 32},
+        class_names=train.classes,
     )
 
 

@@ -10,6 +10,9 @@ from knowledge_distillation.losses.inputs import check_between, check_labels, hi
 from knowledge_distillation.losses.loss import Loss
 from knowledge_distillation.losses.reduction import Reduction, reduce
 
+UNLABELLED = -100
+"""Counts nowhere in the toolkit, whatever else is to be ignored."""
+
 
 def cross_entropy(
     student_logits: Tensor,
@@ -33,7 +36,7 @@ def cross_entropy(
         teacher_logits: ignored; accepted so that every loss is called the same way.
         labels: class ids from 0 to classes - 1, or `ignore_index`, shape [*batch].
         label_smoothing: share of the uniform distribution in the target, 0 to 1.
-        ignore_index: items with this label do not count (unlabelled samples).
+        ignore_index: items with this label do not count, such as 255 of unlabelled pixels; nor do those with -100.
         class_axis: where the classes are; 1 for segmentation, whose logits are [batch, classes, height, width].
         mask: shape [*batch], True where the item counts; None counts all.
         reduction: "mean" over counted items, "sum", or "none" for one value per item, shape [*batch].
@@ -55,6 +58,7 @@ def cross_entropy(
     check_between("label_smoothing", label_smoothing, 0.0, 1.0)
     student_logits = student_logits.movedim(class_axis, -1)
     labels = check_labels(labels, student_logits)
+    labels = labels.masked_fill(labels == UNLABELLED, ignore_index)
     logits = softened(hide_masked(student_logits, mask))
     if mask is not None:
         labels = labels.masked_fill(~mask.bool(), ignore_index)

@@ -1,8 +1,8 @@
 """Presets for segmentation and detection.
 
-Segmentation: logits [samples, classes, height, width], labels [samples, height, width], 255 where a pixel does not
-count. Detection: the student's own losses, all of them, beside one level of its features; for a pyramid of several
-levels, one such term for each.
+Segmentation: logits [samples, classes, height, width], labels [samples, height, width], 255 or -100 where a pixel
+does not count. Detection: the student's own losses, all of them, beside one level of its features; for a pyramid of
+several levels, one such term for each.
 """
 
 from __future__ import annotations
