@@ -35,13 +35,17 @@ def read(tokenizer: Any, data: Any) -> list[str]:
     return [tokenizer.decode(rows[at]["input_ids"], skip_special_tokens=True) for at in range(len(rows))]
 
 
+def said(tokenizer: Any, text: str) -> str:
+    return str(tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "settings"),
     [
-        ("a.txt", "the cache\n\na doctor\n", {}),
-        ("a.jsonl", '{"text": "the cache"}\n{"text": "a doctor"}\n', {}),
-        ("a.tsv", "id\tq\n1\tthe cache\n2\ta doctor\n", {"text": "q"}),
-        ("a.csv", '1,"the cache"\n2,a doctor\n', {"text": 1}),
+        ("a.txt", "the cache\n\nthe teacher\n", {}),
+        ("a.jsonl", '{"text": "the cache"}\n{"text": "the teacher"}\n', {}),
+        ("a.tsv", "id\tq\n1\tthe cache\n2\tthe teacher\n", {"text": "q"}),
+        ("a.csv", '1,"the cache"\n2,the teacher\n', {"text": 1}),
     ],
     ids=["lines", "jsonl", "tsv", "csv without a header"],
 )
@@ -53,7 +57,7 @@ def test_each_kind_of_file_says_the_same(
     data = sentences(
         path=written(tmp_path, name, content), tokenizer=model, validation=held, pairs=4, length=48, **settings
     )
-    assert read(tokenizer, data) == ["the cache", "a doctor"]
+    assert read(tokenizer, data) == [said(tokenizer, "the cache"), said(tokenizer, "the teacher")]
 
 
 def test_empty_and_broken_lines_are_left_out_with_a_count_and_a_list(
@@ -75,7 +79,7 @@ def test_pairs_without_a_score_are_left_out_and_a_file_of_them_is_refused(
 ) -> None:
     """Otherwise a missing score counts as 0, and the correlation is that of another file."""
     head = "sentence1\tsentence2\tscore\n"
-    good = "the cache\ta doctor\t1.5\nis kept\tis read\t4\nno\tyes\t0\n"
+    good = "the cache\tthe teacher\t1.5\nis kept\tis read\t4\nno\tyes\t0\n"
     file = written(tmp_path, "sts.tsv", head + good + "a\tb\t\nc\td\tnan\n")
     data = sentences(path=lines, tokenizer=model, pairs=0, scored={"sts": file}, length=48)
     assert data.validation["sts"].dataset.scores.tolist() == [1.5, 4.0, 0.0]  # type: ignore[attr-defined]
@@ -92,7 +96,6 @@ def test_long_texts_are_cut_with_a_count_or_refused(
     model: str, lines: str, tokenizer: Any, texts: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Otherwise the end of a text is not read, and nobody is told."""
-    data = sentences(path=lines, tokenizer=model, pairs=0, scored=None, length=16, retrieval=None) if False else None
     data = sentences(path=lines, tokenizer=model, validation=lines, pairs=4, length=16)
     longer = sum(len(row.ids) > 16 for row in tokenizer(texts).encodings)
     assert f"{longer} of {len(texts)} texts of train have more than 16 tokens and are cut" in caplog.text
@@ -165,7 +168,7 @@ def test_the_scores_are_scipys_correlation_with_the_teachers_cosines(model: str,
 
 def test_recall_counts_questions_whose_answer_is_among_the_nearest(model: str, lines: str, tmp_path: Path) -> None:
     """Otherwise retrieval looks good because every text finds itself, or bad because the answers lie elsewhere."""
-    pairs = [(f"the cache {number}", f"a doctor {number} keeps") for number in range(30)]
+    pairs = [(f"the cache {number}", f"the teacher {number} keeps") for number in range(30)]
     rows = [json.dumps({"sentence1": a, "sentence2": b}) for a, b in pairs]
     file = written(tmp_path, "asked.jsonl", "\n".join(rows))
     data = sentences(path=lines, tokenizer=model, pairs=0, retrieval={"asked": file}, length=48, batch_size=8)

@@ -65,7 +65,7 @@ def test_each_kind_of_objective_compares_the_embeddings(name: str, model: str, l
     """Otherwise a recipe compares hidden states, or padding, and its loss is of something else."""
     objective, expected = TERMS[name]
     recipe = recipe_of(model, lines, objective=objective)
-    training = {**recipe.training, "trainer": {**QUIET, "max_steps": 1}, "seed": 5, "doctor": False}
+    training = {**recipe.training, "trainer": {**QUIET, "limit_train_batches": 1}, "seed": 5, "doctor": False}
     small = {**recipe.data, "batch_size": 1000}  # all texts in the one batch, so that their order does not count
     recipe = replace(recipe, data=small, training=training)
     run = run_recipe(recipe, directory=tmp_path / "run")
@@ -85,7 +85,12 @@ def test_a_shortened_teacher_and_its_whole_copy_agree_from_the_first_step(
         lines,
         teacher={"name": "sentence_encoder", "path": model, "dimensions": 8},
         student={"name": "from_teacher", "keep_layers": {"count": 4}},
-        training={"max_epochs": 1, "learning_rate": 1e-6, "trainer": {**QUIET, "max_steps": 1}, "doctor": False},
+        training={
+            "max_epochs": 1,
+            "learning_rate": 1e-6,
+            "trainer": {**QUIET, "limit_train_batches": 1},
+            "doctor": False,
+        },
     )
     run = run_recipe(recipe, directory=tmp_path / "run")
     assert float(run.module.latest["cosine"]) < 1e-5
@@ -126,7 +131,7 @@ def test_a_cached_teacher_gives_the_live_ones_loss(objective: str, model: str, l
 def test_padding_does_not_count_where_hidden_states_are_compared(model: str, lines: str, tmp_path: Path) -> None:
     """Otherwise a term on hidden states learns those of padding, more the shorter a text is."""
     hidden = {"hidden": {"loss": "cosine", "student": "@last", "teacher": "@last"}}
-    training = {"max_epochs": 1, "learning_rate": 1e-3, "trainer": {**QUIET, "max_steps": 1}, "doctor": False}
+    training = {"max_epochs": 1, "learning_rate": 1e-3, "trainer": {**QUIET, "limit_train_batches": 1}, "doctor": False}
     recipe = recipe_of(model, lines, objective=hidden, training=training)
     recipe = replace(recipe, data={**recipe.data, "batch_size": 1000})
     run = run_recipe(recipe, directory=tmp_path / "run")

@@ -127,6 +127,8 @@ def frequencies(rows: Sequence[Sequence[int]], tokens: int, special: Sequence[in
 def _of_tokens(model: Any, tokenizer: Any) -> Tensor:
     """What the model says of each token by itself, between the special tokens of a text; float32 [tokens, width]."""
     encoder: SentenceEncoder = model
-    around = tokenizer.build_inputs_with_special_tokens
+    pattern = tokenizer("a", return_special_tokens_mask=True)
+    ids, special = list(pattern["input_ids"]), list(pattern["special_tokens_mask"])
+    before, behind = ids[: special.index(0)], ids[len(ids) - special[::-1].index(0) :]
     rows_of_table = int(encoder.encoder.get_input_embeddings().num_embeddings)  # type: ignore[operator]
-    return embedded(model, [around([token]) for token in range(rows_of_table)], batch_size=512)
+    return embedded(model, [[*before, token, *behind] for token in range(rows_of_table)], batch_size=512)
