@@ -41,7 +41,7 @@ class StaticEmbedding(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask, int64 [texts, tokens], to embeddings of unit length, float [texts, dimensions]."""
-        counted = attention_mask.bool() & ~torch.isin(input_ids, self.special)
+        counted = attention_mask.bool() & (input_ids[..., None] != self.special).all(dim=-1)
         shares = counted.to(self.embedding.weight.dtype)
         # the length of a sum is that of a mean but for a factor, which unit length takes out
         embeddings: Tensor = self.head(torch.bmm(shares[:, None], self.embedding(input_ids))[:, 0])
