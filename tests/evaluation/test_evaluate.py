@@ -283,6 +283,19 @@ def test_models_that_only_the_pipeline_understands_keep_score_and_cost() -> None
     assert alone["models"]["student"]["quality"]["value"] == 0.25
 
 
+def test_labels_that_only_the_pipeline_understands_keep_score_and_cost() -> None:
+    """Otherwise vectors of pairs, whose label is one number a pair, end the report in an error."""
+    batches = [(inputs, torch.rand(len(inputs))) for inputs, _ in loader()]
+    models = {"teacher": nn.Linear(FEATURES, 8), "student": nn.Linear(FEATURES, 8)}
+    found = evaluate(models, batches, pipeline=Pipe(), **QUICK).as_dict()
+    assert found["models"]["student"]["quality"]["value"] == 0.25
+    assert found["models"]["student"]["cost"]["parameters"] == 8 * FEATURES + 8
+    assert (found["data"]["samples"], found["data"]["items"], found["data"]["task"]) == (24, 0, None)
+    assert sum("All models are scored by the pipeline only. Labels" in note for note in found["notes"]) == 1
+    with pytest.raises(ModelContractError, match="fit no task"):
+        evaluate(models, batches, **QUICK)
+
+
 def test_the_originals_models_are_called_by_its_contract() -> None:
     """Otherwise who comes from the original toolkit must write a new adapter to evaluate."""
 

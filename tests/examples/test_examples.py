@@ -9,7 +9,14 @@ from pathlib import Path
 import torch
 import yaml
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, WhisperForConditionalGeneration
+from transformers import (
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    WhisperForConditionalGeneration,
+)
 
 from tests.examples import ctranslate2
 from tests.processes import run
@@ -60,6 +67,52 @@ def test_a_classifier_of_texts_teaches_half_of_itself(tmp_path: Path) -> None:
     scores = [float(score) for score in re.findall(r"(?:layers|them): ([\d.]+)", done.stdout)]
     assert len(scores) == 2
     assert min(scores) > 0.2  # guessing among eight comes to less
+
+
+def test_an_embedding_model_becomes_smaller_in_three_ways(tmp_path: Path) -> None:
+    """Otherwise the way from a text file to smaller embeddings ends in a traceback, or nothing is learnt."""
+    done = run(ROOT / "examples" / "embeddings.py", "--small", directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = re.findall(r"(layers|dimensions|static): (-?[\d.]+) (-?[\d.]+)", done.stdout)
+    assert [name for name, _, _ in found] == ["layers", "dimensions", "static"]
+    assert min(float(score) for _, random, mixed in found for score in (random, mixed)) > 0.2  # nothing learnt is 0
+
+
+def test_texts_are_cut_and_embeddings_measured(tmp_path: Path) -> None:
+    """Hours of training must not end in a traceback; a model of one layer stands in for MiniLM."""
+    page = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+    words = re.findall(r"[a-z]+", page.lower())
+    for name in ("20newsgroups", "reuters-r8"):
+        for part, some in (("train", words[:4000]), ("test", words[4000:6000])):
+            rows = [f"topic\t{' '.join(some[begin : begin + 200])}" for begin in range(0, len(some), 200)]
+            file = tmp_path / f"{name}-{part}.tab"
+            file.write_text("\n".join(["Category\tText", "d\tstring", "class\t", *rows]), encoding="utf-8")
+    (tmp_path / "1990_somebody.txt").write_text("It is so that this is a sentence of ten words. " * 3)
+    (tmp_path / "2010_somebody.txt").write_text("It is so that this is another sentence of ten words. " * 3)
+    asked = ("--newsgroups", ".", "--speeches", ".", "--out", "cut")
+    done = run(ROOT / "examples" / "sentence_files.py", *asked, directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    files = {path.stem: path.read_text(encoding="utf-8").splitlines() for path in (tmp_path / "cut").iterdir()}
+    assert set(files) == {"train", "validation", "test"}
+    assert all(8 <= len(text.split()) <= 40 for texts in files.values() for text in texts)
+    assert not set(files["train"]) & set(files["test"])
+    assert "It is so that this is another sentence of ten words." in files["test"]
+    letters = {token: place for place, token in enumerate(["<pad>", *map(chr, range(32, 127))])}
+    tokenizer = Tokenizer(models.WordLevel(letters, unk_token=" "))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>").save_pretrained(tmp_path / "model")
+    config = BertConfig(
+        vocab_size=96, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(tmp_path / "model")
+    measured = run(
+        ROOT / "examples" / "embedding_scores.py", "model", "cut/test.txt", "model", "--pairs", "50", directory=tmp_path
+    )
+    assert measured.returncode == 0, measured.stderr[-2000:]
+    lines = [line for line in measured.stdout.splitlines() if line.startswith("model, ") and "1.000" in line]
+    assert len(lines) == 2
+    assert all(line.split(", ")[2:5] == ["1.000", "1.000", "1.000"] for line in lines)
 
 
 def test_the_originals_resnet_demo_teaches_its_student(tmp_path: Path) -> None:

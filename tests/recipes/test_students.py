@@ -126,6 +126,7 @@ def test_the_control_is_the_same_student(tmp_path: Path, own: dict[str, Any]) ->
         ({"to_target": {"latency_ms": 1}}, TEACHER, "no setting 'latency_ms'"),
         ({"to_target": {"parameters": 0.5}, "narrow": {"ratio": 0.5}}, TEACHER, "does not go with narrow"),
         ({"search_layers": {"count": 2}, "keep_layers": {"count": 2}}, TEACHER, "does not go with keep_layers"),
+        ({"search_layers": {"count": 2, "by": "cosin"}}, TEACHER, "no distance 'cosin' between answers"),
         ({"keep_layers": {"count": 2}}, None, "the recipe's teacher is none"),
         ({"keep_layers": {"count": 2}}, {"name": "ema"}, "the recipe's teacher is 'ema'"),
     ],

@@ -77,8 +77,9 @@ class Walk:
             if not answers:
                 self.samples += batch_size_of(_content(batch))
                 continue
-            if self._classes is None:
-                self._begin(answers)
+            if self._classes is None and not self._begin(answers):
+                self.samples += batch_size_of(_content(batch))
+                continue
             self._add(batch, answers)
         return self
 
@@ -92,12 +93,20 @@ class Walk:
             self.subjects.remove(subject)
             return None
 
-    def _begin(self, answers: Mapping[str, Signals]) -> None:
+    def _begin(self, answers: Mapping[str, Signals]) -> bool:
+        """Find the task; False where labels fit none and are the pipeline's alone."""
         labels = label_tensor(list(answers.values()))
         first = next((said for said in answers.values() if not isinstance(said.logits, TopK)), None)
         first = first if first is not None else next(iter(answers.values()))
         if self.task is None:
-            self.task, remark = find_task(scores_of(first, None), labels)
+            try:
+                self.task, remark = find_task(scores_of(first, None), labels)
+            except ModelContractError as error:
+                if not self.tolerant:
+                    raise
+                self.notes.append(f"All models are scored by the pipeline only. {error}")
+                self.subjects.clear()
+                return False
             if remark:
                 self.notes.append(f"{remark} Pass task=... if that is wrong.")
         counts = {}
@@ -119,6 +128,7 @@ class Walk:
         self._classes = max(counts.values(), default=1)
         if self._full and self._pair is not None:
             self.worse = Worse(self.task, self._most_worse)
+        return True
 
     def _add(self, batch: Any, answers: Mapping[str, Signals]) -> None:
         if self.task is None:

@@ -15,6 +15,7 @@ from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.evaluation.cost import resized
 from knowledge_distillation.recipes.reading import SEVERAL, Recipe
 from knowledge_distillation.recipes.settings import check_settings
+from knowledge_distillation.students.scoring import check_distance
 
 FROM_TEACHER = "from_teacher"
 STEPS: Mapping[str, Callable[..., Any]] = {
@@ -28,7 +29,7 @@ CHOOSING: Mapping[str, Callable[..., Any]] = {
     "to_target": students.to_target,
 }
 """What chooses such a step; the run's recipe.yaml holds what was chosen."""
-NOT_FROM_A_RECIPE = "teacher example val_loader latency_ms energy by adapter"
+NOT_FROM_A_RECIPE = "teacher example val_loader latency_ms energy adapter"
 """Given by the run, or, as a latency and a share of the energy are, not to be had again when the run is rebuilt."""
 
 
@@ -54,6 +55,8 @@ def check_student(recipe: Recipe) -> None:
         if not isinstance(settings, Mapping):
             raise ConfigError(f"student.{name} must be a mapping of settings, got {settings!r}.")
         check_settings("student", f"{FROM_TEACHER}.{name}", known[name], settings, NOT_FROM_A_RECIPE)
+        if name == "search_layers":
+            check_distance(str(settings.get("by", "kl")))  # in a recipe there are no pipelines
     if not steps:
         raise ConfigError(f"The student {FROM_TEACHER!r} needs one of {', '.join(known)}: else it is the teacher.")
     both = [name for name in steps if name == "keep_layers"] if "search_layers" in steps else []

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from knowledge_distillation.domains.catalogue import build_model, comes_with_weights
+from knowledge_distillation.domains.rows import Padded
 from knowledge_distillation.domains.text import encoder as encode
 from knowledge_distillation.domains.text import labelled_texts, text_classifier, token_classifier
-from knowledge_distillation.domains.text.rows import Padded
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.objective import as_objective
 from knowledge_distillation.signals import Signals

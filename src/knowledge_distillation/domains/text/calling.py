@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from knowledge_distillation.capture.adapters import IGNORED, auto
 from knowledge_distillation.capture.paths import unwrap
-from knowledge_distillation.domains.text.rows import SEGMENTS
+from knowledge_distillation.domains.rows import SEGMENTS
 from knowledge_distillation.signals import Signals
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from knowledge_distillation.capture.adapters import IGNORED
-from knowledge_distillation.domains.text.rows import IDS
+from knowledge_distillation.domains.rows import IDS
 from knowledge_distillation.domains.tokenizers import ids_of
 from knowledge_distillation.errors import ConfigError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knowledge_distillation.domains.text.records import is_text, json_lines, text_of
-from knowledge_distillation.domains.text.skipped import Skipped
+from knowledge_distillation.domains.records import is_text, json_lines, text_of
+from knowledge_distillation.domains.skipped import Skipped
 
 DOCUMENT = "-DOCSTART-"
 
@@ -36,7 +36,7 @@ def read_tagged(file: Path, *, words: str, tags: str, columns: tuple[int, int]) 
     """
     text = text_of(file)
     sentences = _from_json(text, words, tags) if file.suffix.lower() == ".jsonl" else _from_columns(text, *columns)
-    found, skipped = [], Skipped(file, "sentences")
+    found, skipped = [], Skipped(file, "sentences", "labelled text")
     for line, sentence in sentences:
         if isinstance(sentence, str):
             skipped.add(line, sentence)

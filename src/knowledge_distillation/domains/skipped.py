@@ -17,10 +17,11 @@ class Skipped:
     Args:
         file: which.
         what: the parts in words: "lines".
+        wanted: what each must hold, in words: "labelled text".
     """
 
-    def __init__(self, file: Path, what: str) -> None:
-        self.file, self.what = file, what
+    def __init__(self, file: Path, what: str, wanted: str) -> None:
+        self.file, self.what, self.wanted = file, what, wanted
         self.complaints: dict[int, str] = {}
 
     def add(self, line: int, complaint: str) -> None:
@@ -42,7 +43,7 @@ class Skipped:
         count, total = len(self.complaints), kept + len(self.complaints)
         if kept <= count:
             raise ConfigError(
-                f"{self.file} must hold labelled text, and {count} of its {total} {self.what} have none"
+                f"{self.file} must hold {self.wanted}, and {count} of its {total} {self.what} have none"
                 f"{f' ({listed})' if listed else ''}. Name the right columns or another file."
             )
         logger.warning("%d of %d %s of %s are left out. %s.", count, total, self.what, self.file, listed)

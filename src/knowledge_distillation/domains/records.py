@@ -1,69 +1,38 @@
-"""Labelled texts from TSV, CSV and JSONL files, one record a line; lines that are none are left out and listed."""
+"""Records from TSV, CSV and JSONL files, one a line; what is wrong with a line is said in its place."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from knowledge_distillation.domains.text.skipped import Skipped
 from knowledge_distillation.errors import ConfigError, nearest
 
 DELIMITERS = {".tsv": "\t", ".csv": ","}
 Field = str | int
 """A column's name, or its number from 0 in a file without a header."""
+Record = Mapping[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """Where in a record what stands: a text, a second one that it is compared with (None for none), and the label."""
-
-    text: Field = "text"
-    second: Field | None = None
-    label: Field = "label"
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """One or two texts and the name of their class."""
-
-    text: str
-    second: str | None
-    label: str
-
-
-def read_labelled(file: Path, fields: Fields) -> list[Labelled]:
-    """The records of a file.
+def records_of(file: Path, wanted: Sequence[Field]) -> Iterator[tuple[int, Record | str]]:
+    """Number of each line that is not empty, and its record by field, or what is wrong with it.
 
     Args:
         file: .tsv as GLUE's files are, tab-separated and never quoted; .csv, quoted where needed; or .jsonl, one JSON
             object a line. In UTF-8.
-        fields: numbers stand for columns of a file without a header, names for those that the header or a JSON object
-            has.
+        wanted: what the header must have. Numbers stand for columns of a file without a header.
 
     Raises:
-        ConfigError: if there is no such file, it is of another kind or has no such columns, or more lines are bad than
-            good.
+        ConfigError: if there is no such file, it is of another kind or has no such columns.
     """
     kind = file.suffix.lower()
     if kind not in (*DELIMITERS, ".jsonl"):
         raise ConfigError(f"{file} must be a .tsv, .csv or .jsonl file: by its ending it is told how lines are read.")
     text = text_of(file)
-    records = json_lines(text) if kind == ".jsonl" else _rows(text, DELIMITERS[kind], fields, file)
-    found, skipped = [], Skipped(file, "lines")
-    for number, record in records:
-        complaint = record if isinstance(record, str) else _complaint(record, fields)
-        if complaint:
-            skipped.add(number, complaint)
-            continue
-        second = None if fields.second is None else str(record[fields.second])  # type: ignore[index]
-        found.append(Labelled(str(record[fields.text]), second, str(record[fields.label]).strip()))  # type: ignore[index]
-    skipped.report(len(found))
-    return found
+    return json_lines(text) if kind == ".jsonl" else _rows(text, DELIMITERS[kind], wanted, file)
 
 
 def text_of(file: Path) -> str:
@@ -83,7 +52,7 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
-def json_lines(text: str) -> Iterator[tuple[int, Mapping[Any, Any] | str]]:
+def json_lines(text: str) -> Iterator[tuple[int, Record | str]]:
     """Number of each line that is not empty, from 1, and its JSON object or what is wrong with it."""
     # not splitlines, which also splits at signs that JSON allows within a text
     for number, line in enumerate(text.split("\n"), 1):
@@ -96,14 +65,13 @@ def json_lines(text: str) -> Iterator[tuple[int, Mapping[Any, Any] | str]]:
         yield number, record if isinstance(record, dict) else "it is no JSON object"
 
 
-def _rows(text: str, delimiter: str, fields: Fields, file: Path) -> Iterator[tuple[int, Mapping[Any, Any] | str]]:
+def _rows(text: str, delimiter: str, wanted: Sequence[Field], file: Path) -> Iterator[tuple[int, Record | str]]:
     lines = io.StringIO(text, newline="")
     if delimiter == "\t":
         reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     else:
         reader = csv.reader(lines, delimiter=delimiter)
     names = None
-    wanted = [field for field in (fields.text, fields.second, fields.label) if field is not None]
     if any(isinstance(field, str) for field in wanted):
         names = next(reader, [])
         for field in wanted:
@@ -129,13 +97,3 @@ def _rows(text: str, delimiter: str, fields: Fields, file: Path) -> Iterator[tup
             yield reader.line_num, f"it has {len(row)} columns of {width}"
         else:
             yield reader.line_num, dict(zip(names, row, strict=True))
-
-
-def _complaint(record: Mapping[Any, Any], fields: Fields) -> str:
-    for field in (fields.text, fields.second):
-        if field is not None and not is_text(record.get(field)):
-            return f"its {field!r} is no text" if field in record else f"it has no {field!r}"
-    label = record.get(fields.label)
-    if isinstance(label, int) or is_text(label):
-        return ""
-    return f"its {fields.label!r} is no label" if fields.label in record else f"it has no {fields.label!r}"

@@ -1,0 +1,87 @@
+"""How near embedding models are to their teacher, and how fast they are.
+
+    python examples/embedding_scores.py TEACHER TEXTS MODEL [MODEL ...] [--pairs 5000] [--threads 2]
+
+TEACHER is a hub id or a folder, TEXTS a file with a text on each line, and each MODEL a folder that `save_pretrained`
+wrote. One line a model: millions of parameters, rank correlation with the teacher's cosine on random and on mixed
+pairs, the share of the ten nearest texts that both find, texts a second, tokenising included, in batches of 64, and
+milliseconds for a single text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import spearmanr
+
+from knowledge_distillation.domains.embedding import embedded, neighbour_overlap, sentence_encoder, static_embedding
+from knowledge_distillation.domains.embedding.agreement import mixed_pairs, random_pairs
+from knowledge_distillation.domains.embedding.folders import parts_of
+from knowledge_distillation.domains.tokenizers import load_tokenizer
+
+LENGTH = 64
+ROUNDS = 3
+
+
+def loaded(place: str) -> Any:
+    is_static = parts_of(place)[0][0] == "StaticEmbedding"
+    return (static_embedding(place) if is_static else sentence_encoder(place)).eval()
+
+
+def correlation(ours: torch.Tensor, theirs: torch.Tensor, pairs: torch.Tensor) -> float:
+    cosines = [torch.cosine_similarity(each[pairs[:, 0]], each[pairs[:, 1]]) for each in (ours, theirs)]
+    return float(spearmanr(*(each.numpy() for each in cosines)).statistic)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Median of a few rounds, after one that does not count."""
+    work()
+    found = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("teacher")
+    parser.add_argument("texts", type=Path)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--pairs", type=int, default=5000)
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    tokenizer = load_tokenizer(given.teacher)
+    texts = given.texts.read_text(encoding="utf-8").splitlines()
+
+    def ids(some: Sequence[str]) -> list[list[int]]:
+        return [row.ids for row in tokenizer(list(some), truncation=True, max_length=LENGTH).encodings]
+
+    rows = ids(texts)
+    theirs = embedded(loaded(given.teacher), rows)
+    pairs = {"random": random_pairs(len(rows), given.pairs), "mixed": mixed_pairs(theirs, given.pairs)}
+    asked = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:500]
+    print("model, millions of parameters, random, mixed, nearest ten, texts a second, ms for one")
+    for place in (given.teacher, *given.models):
+        model = loaded(place)
+        ours = embedded(model, rows)
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        scores = [correlation(ours, theirs, chosen) for chosen in pairs.values()]
+        overlap = neighbour_overlap(ours, theirs, min(10, len(rows) - 1), asked)
+        many = texts[: min(len(texts), 640 if millions > 15 else 6000)]
+        speed = len(many) / seconds(lambda model=model, many=many: embedded(model, ids(many)))  # type: ignore[misc]
+        alone = seconds(lambda model=model: [embedded(model, ids([text])) for text in texts[:20]]) / 20  # type: ignore[misc]
+        figures = [f"{value:.3f}" for value in (*scores, overlap)]
+        print(f"{place}, {millions:.2f}, {', '.join(figures)}, {speed:,.0f}, {1000 * alone:.2f}")
+
+
+if __name__ == "__main__":
+    main()
