@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from docs.generate.markdown import code, table
-from docs.generate.measured import machine, result
+from docs.generate.measured import machine, result, skipped
 
-HEADS = ("task", "measure", "teacher", "student", "control", "difference, 95% interval", "seeds", "int8 file", "command")
+HEADS = ("task", "measure", "teacher", "student", "control", "difference, 95% interval", "seeds", "int8", "command")
+ARMS = ("teacher", "student", "control")
 
 
 def domains() -> str:
     """Teacher, student, control and exported int8 of every domain, and the command that measured them."""
     found = result("domains")
+    if "skipped" in found:
+        return skipped(found)
     rows = [
         (
             f"[{row['task']}]({row['page']})", row["measure"], *(_shown(row, row[arm]) for arm in ARMS),
@@ -21,9 +25,6 @@ def domains() -> str:
         for row in found["rows"]
     ]  # fmt: skip
     return f"{table(HEADS, rows)}\n\n{machine(found)}"
-
-
-ARMS = ("teacher", "student", "control")
 
 
 def _shown(row: dict[str, Any], value: float | None) -> str:
@@ -40,3 +41,6 @@ def _int8(row: dict[str, Any]) -> str:
     if isinstance(kept, str):
         return kept
     return f"{_shown(row, kept['score'])}, {kept['times_smaller']:.1f} times smaller"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"domains": domains}

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import knowledge_distillation as kd
-from docs.generate import cached, docstrings, lm_loss, measured, presets, proof, recipe_tables, scale
+from docs.generate import cached, docstrings, domains, lm_loss, measured, presets, proof, recipe_tables, scale
 from docs.generate.markdown import code, escaped, table
 from docs.generate.original import original_arguments
 from docs.generate.signatures import default, signature
@@ -141,6 +141,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "cache-damage": cached.damage,
     **lm_loss.TABLES,
     **measured.TABLES,
+    **domains.TABLES,
     **proof.TABLES,
     **scale.TABLES,
 }
