@@ -69,6 +69,7 @@ def main() -> None:
         make_encoder(folder / "encoder")
         settings = {
             "teacher.path": folder / "encoder",
+            "teacher.pooling": "own",  # the mean is for encoders that were pretrained to be read so
             "teacher.train.max_epochs": epochs,
             "teacher.train.learning_rate": 3e-3,
             "teacher.train.trainer": "{accelerator: cpu}",

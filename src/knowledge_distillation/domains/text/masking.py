@@ -63,6 +63,8 @@ class Masked(Dataset[dict[str, Tensor]]):
         return len(self.rows) * self.copies
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < len(self):  # what ends a loop over the rows
+            raise IndexError(f"There are rows 0 to {len(self) - 1}, and {index} was asked for.")
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) % 2**63)
         ids = torch.tensor(self.rows[index % len(self.rows)])
         inner = len(ids) - 2
