@@ -99,7 +99,7 @@ def config_of(weights: dict[str, Tensor], tokenizer: PreTrainedTokenizerFast) ->
     """The model's sizes, read off its weights, and the special tokens by the tokenizer's names."""
     words, width = weights["model.decoder.embed_tokens.weight"].shape
     layers = {part: len({name.split(".")[3] for name in weights if f"{part}.layers." in name}) for part in PARTS}
-    start, end = (tokenizer.convert_tokens_to_ids(token) for token in ("<|startoftranscript|>", "<|endoftext|>"))
+    start, end = (tokenizer.get_vocab()[token] for token in ("<|startoftranscript|>", "<|endoftext|>"))
     return WhisperConfig(
         vocab_size=words, d_model=width, num_mel_bins=weights["model.encoder.conv1.weight"].shape[1],
         encoder_layers=layers["encoder"], decoder_layers=layers["decoder"],

@@ -160,6 +160,9 @@ def test_a_text_that_is_too_long_at_the_fastest_speed_is_left_out(tmp_path: Path
         data = speech_manifest(path=str(tmp_path / "t.tsv"), validation=str(tmp_path / "t.tsv"), speeds=[1.0, 1.5])
     assert len(data.train.dataset) == 1  # type: ignore[arg-type]
     assert len(data.validation["validation"].dataset) == 2  # type: ignore[arg-type]
+    slow = {"speeds": [0.5], "longest": 1.5}  # heard for two seconds
+    with pytest.raises(ConfigError, match=r"none of its 2 is.*too long"):
+        speech_manifest(path=str(tmp_path / "t.tsv"), validation=str(tmp_path / "t.tsv"), **slow)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "path,text\n", ""], ids=["columns", "rows", "nothing"])

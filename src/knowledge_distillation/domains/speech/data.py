@@ -14,7 +14,7 @@ from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.speech.characters import Characters, load_characters
 from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
-from knowledge_distillation.domains.speech.loading import Loading, fastest
+from knowledge_distillation.domains.speech.loading import Loading, extremes
 from knowledge_distillation.domains.speech.screening import Sample, Wanted, screened
 from knowledge_distillation.domains.speech.signals import CTCSignals
 from knowledge_distillation.domains.speech.transcripts import Utterance, librispeech_split, manifest
@@ -64,7 +64,7 @@ def librispeech(
         rate: of the models, in Hz.
         window: samples that the models' first frame takes.
         hop: samples from one frame to the next.
-        longest: seconds; longer utterances are not trained on, so that one of them does not fill the memory.
+        longest: seconds; longer utterances are left out, so that one of them does not fill the memory.
         unknown: leave out utterances with characters that the models do not know ("skip"), or these characters.
         normalised: bring each recording to mean 0 and variance 1.
         speeds: of which one is drawn each time a recording is trained on, such as [0.9, 1.0, 1.1].
@@ -83,7 +83,7 @@ def librispeech(
     known = load_characters(characters)
     wanted = Wanted(
         characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown,
-        fastest=fastest(speeds),
+        **extremes(speeds),
     )  # fmt: skip
     loading = Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
     named = () if isinstance(validation, (int, float)) else _names("validation", validation)
@@ -129,7 +129,7 @@ def speech_manifest(
         rate: of the models, in Hz.
         window: samples that the models' first frame takes.
         hop: samples from one frame to the next.
-        longest: seconds; longer utterances are not trained on.
+        longest: seconds; longer utterances are left out.
         unknown: "skip" utterances with characters that the models do not know, or "remove" these characters.
         normalised: bring each recording to mean 0 and variance 1.
         speeds: of which one is drawn each time a recording is trained on, such as [0.9, 1.0, 1.1].
@@ -145,7 +145,7 @@ def speech_manifest(
     known = load_characters(characters)
     wanted = Wanted(
         characters=known, rate=rate, window=window, hop=hop, longest=longest, unknown=unknown,
-        fastest=fastest(speeds),
+        **extremes(speeds),
     )  # fmt: skip
     loading = Loading(batch_size, validation_batch_size, normalised, tuple(speeds), alike, unit, workers)
     tables = {"validation": validation} if isinstance(validation, str) else validation
@@ -180,7 +180,7 @@ def _data(
     learnt: Utterances | Subset[Any]
     learnt = Utterances(kept, wanted.rate, normalised=loading.normalised, speeds=loading.speeds)
     seconds = [sample.seconds for sample in kept]
-    as_it_is = replace(wanted, fastest=1.0)
+    as_it_is = replace(wanted, slowest=1.0, fastest=1.0)
     parts: dict[str, Utterances | Subset[Any]] = {
         name: plain(screened(found, as_it_is, name, decode=True)) for name, found in named.items()
     }

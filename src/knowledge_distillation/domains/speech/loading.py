@@ -39,13 +39,13 @@ class Loading:
         return DataLoader(samples, batch_size=size, collate_fn=collate, num_workers=self.workers, **order)
 
 
-def fastest(speeds: Sequence[float]) -> float:
-    """The fastest of the speeds, at least 1; ConfigError unless all are from 0.5 to 2 in hundredths.
+def extremes(speeds: Sequence[float]) -> dict[str, float]:
+    """The slowest and the fastest of the speeds; ConfigError unless all are from 0.5 to 2 in hundredths.
 
     Example:
-        >>> fastest([0.9, 1.1])
-        1.1
+        >>> extremes([1.0, 1.1])
+        {'slowest': 1.0, 'fastest': 1.1}
     """
     if not speeds or any(not 0.5 <= speed <= 2.0 or abs(round(speed * 100) - speed * 100) > 1e-9 for speed in speeds):
         raise ConfigError(f"speeds must be a list of numbers from 0.5 to 2 in steps of 0.01, got {speeds!r}.")
-    return max(1.0, *speeds)
+    return {"slowest": min(speeds), "fastest": max(speeds)}

@@ -21,11 +21,13 @@ class LogMel(nn.Module):
     A recording is heard alike alone and in a padded batch.
 
     Args:
-        bins: mel bins, 80 or 128.
         filters: float [frequencies, bins], such as Transformers' `mel_filter_bank` gives.
 
     Reference: Radford, Kim, Xu, Brockman, McLeavey, Sutskever (2022), arXiv:2212.04356, section 2.2.
     """
+
+    filters: Tensor
+    window: Tensor
 
     def __init__(self, filters: Tensor) -> None:
         super().__init__()
@@ -45,9 +47,9 @@ class LogMel(nn.Module):
         with torch.autocast(values.device.type, enabled=False):
             padded = nn.functional.pad(values.float(), (0, WINDOW // 2))  # as silence follows in Whisper's 30 seconds
             padded = torch.cat([padded[:, 1 : WINDOW // 2 + 1].flip(1), padded], dim=1)
-            spectrum = torch.stft(padded, WINDOW, HOP, window=self.window, center=False, return_complex=True)
+            spectrum = torch.stft(padded, WINDOW, HOP, window=self.window.float(), center=False, return_complex=True)
             power = spectrum[..., : values.shape[1] // HOP].abs().square()
-            logs = (self.filters @ power).clamp(min=1e-10).log10()
+            logs = (self.filters.float() @ power).clamp(min=1e-10).log10()
             counted = (torch.arange(logs.shape[2], device=logs.device) < frames.unsqueeze(1)).unsqueeze(1)
             loudest = torch.where(counted, logs, -torch.inf).amax(dim=(1, 2), keepdim=True)
             return torch.where(counted, (torch.maximum(logs, loudest - RANGE) + 4.0) / 4.0, 0.0)

@@ -37,9 +37,9 @@ class Wanted:
         characters: of the models; None for models that write any text, which is then left as it is.
         rate: their sampling rate, in Hz.
         window, hop: samples that their first frame takes, and from one frame to the next.
-        longest: seconds at most; None for any.
+        longest: seconds at most, at the slowest speed; None for any.
         unknown: "skip" leaves out an utterance with a character that has no id, "remove" the character alone.
-        fastest: speed at which it must still be long enough for its text.
+        slowest, fastest: speeds at which it is heard, at most and at least 1.
     """
 
     characters: Characters | None
@@ -48,6 +48,7 @@ class Wanted:
     hop: int
     longest: float | None
     unknown: str
+    slowest: float = 1.0
     fastest: float = 1.0
 
     def frames(self, samples: int) -> int:
@@ -93,7 +94,7 @@ def _sample(utterance: Utterance, wanted: Wanted, notes: Counter[str], decode: b
         raise Unusable("no transcript")
     text, ids, strange = _written(utterance.text, wanted)
     header = read_header(utterance.file, wanted.rate)
-    if wanted.longest is not None and header.seconds > wanted.longest:
+    if wanted.longest is not None and header.seconds / wanted.slowest > wanted.longest:
         raise Unusable("too long", f"{header.seconds:.1f} s")
     frames = wanted.frames(int(header.seconds * wanted.rate / wanted.fastest))
     needed = len(ids) + sum(one == other for one, other in pairwise(ids))  # a blank between equal ones

@@ -64,7 +64,7 @@ class Utterances(Dataset[dict[str, Tensor]]):
             except Unusable as reason:
                 self._tell(place, reason)
                 continue
-            if len(self.speeds) > 1:
+            if self.speeds != (1.0,):
                 speed = self.speeds[int(torch.randint(len(self.speeds), ()))]
                 signal = resample(signal, round(self.rate * speed), self.rate)
             return place, signal

@@ -77,7 +77,7 @@ class WhisperCTC(nn.Module):
         from transformers.masking_utils import create_bidirectional_mask
 
         encoder = self.encoder
-        heard = F.gelu(encoder.conv1(features))
+        heard = F.gelu(encoder.conv1(features.to(encoder.conv1.weight.dtype)))
         if padded_to is not None:  # the next convolution must see what it sees at the end of a recording alone
             counted = torch.arange(heard.shape[2], device=heard.device) < (lengths // HOP).unsqueeze(1)
             heard = heard * counted.unsqueeze(1)
@@ -102,7 +102,6 @@ def whisper_ctc(
     previous: str | None = None,
     spec_augment: bool = False,
     trained: Literal["all", "head"] = "all",
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     characters: int = 32,
 ) -> WhisperCTC:
     """The encoder of a Whisper model with its weights, and a linear CTC head, which is new and must be trained.
@@ -117,7 +116,6 @@ def whisper_ctc(
             that student.
         spec_augment: hide two stripes of time and two of mel bins in training.
         trained: "head" leaves the encoder as it is, for the head's first steps.
-        dtype: of the weights.
         characters: of the data.
 
     Raises:
@@ -127,8 +125,7 @@ def whisper_ctc(
     """
     if trained not in ("all", "head"):
         raise ConfigError(f"trained must be 'all' or 'head', got {trained!r}.")
-    whole = load_whisper("WhisperModel", path, dtype=getattr(torch, dtype))
-    model = WhisperCTC(whole.encoder, characters, spec_augment=spec_augment).to(getattr(torch, dtype))
+    model = WhisperCTC(load_whisper("WhisperModel", path).encoder, characters, spec_augment=spec_augment)
     found: nn.Module = model if previous is None else earlier_student(model, STACK, Path(previous))
     if layers is not None:
         found = keep_layers(found, layers, rule, stack=STACK)
