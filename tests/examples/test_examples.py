@@ -84,3 +84,14 @@ def test_trees_teach_small_networks_on_tables(tmp_path: Path) -> None:
     trees, network = (float(score) for score in re.findall(r"trees ([\d.]+), student ([\d.]+) rmse", done.stdout)[0])
     assert trees < 60
     assert network < 80  # the mean alone comes to about 75
+
+
+def test_pixels_and_boxes_of_rendered_scenes_are_learnt(tmp_path: Path) -> None:
+    """Otherwise the way from masks, or from boxes, to a smaller model ends in a traceback."""
+    done = run(ROOT / "examples" / "scenes.py", "--small", directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores = re.findall(r"(segmentation|detection): teacher ([\d.]+), student ([\d.]+)", done.stdout)
+    assert [task for task, _, _ in scores] == ["segmentation", "detection"]
+    assert all(0 <= float(score) <= 1 for _, *both in scores for score in both)
+    for task in ("segmentation", "detection"):
+        assert (tmp_path / "runs" / task / "student.safetensors").is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def test_boxes_become_corners_and_categories_classes(tmp_path: Path) -> None:
     assert list(data.class_names) == ["background", "boat", "bird"]
     assert data.facts == {"classes": 3, "channels": 3}
     kept = coco(path=str(tmp_path), keep_ids=True, **LOCAL)
+    assert len(pickle.loads(pickle.dumps(data.train.dataset))[0]) >= 2  # as workers get it where they do not fork
     assert kept.facts["classes"] == 8
     assert next(iter(kept.train))["labels"][0].tolist() == [7, 3]
 
