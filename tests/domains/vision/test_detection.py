@@ -25,7 +25,7 @@ from knowledge_distillation.domains.vision.detection import (
     truths,
 )
 from knowledge_distillation.domains.vision.detection.data import collate, mirrored
-from knowledge_distillation.errors import ConfigError, ModelContractError
+from knowledge_distillation.errors import ConfigError, ExportError, ModelContractError
 from knowledge_distillation.losses import FGD
 from knowledge_distillation.recipes.reading import read_recipe
 from knowledge_distillation.recipes.running import run_recipe
@@ -345,4 +345,6 @@ def test_a_recipe_trains_and_evaluates_a_detector(tmp_path: Path) -> None:
     falls(run, ("task", "pkd_0", "fgd"))
     found = run.evaluate(cost=False, layers=None)
     assert found.models["student"]["quality"]["value"] == pytest.approx(run.scores["val"], abs=1e-6)
-    assert run.export("safetensors").file.stat().st_size > 0
+    with pytest.raises(ExportError, match="must answer batches of any size"):
+        run.export("safetensors")
+    assert (run.directory / "student.safetensors").is_file()
