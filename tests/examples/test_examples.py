@@ -172,3 +172,14 @@ def test_weights_of_another_library_become_those_of_transformers(tmp_path: Path)
     (tmp_path / "from" / "model.bin").write_bytes(whole[: len(whole) // 2])
     done = run(ROOT / "examples" / "whisper_from_ctranslate2.py", "from", "cut", directory=tmp_path)
     assert "it is cut off" in done.stderr
+
+
+def test_pixels_and_boxes_of_rendered_scenes_are_learnt(tmp_path: Path) -> None:
+    """Otherwise the way from masks, or from boxes, to a smaller model ends in a traceback."""
+    done = run(ROOT / "examples" / "scenes.py", "--small", directory=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    scores = re.findall(r"(segmentation|detection): teacher ([\d.]+), student ([\d.]+)", done.stdout)
+    assert [task for task, _, _ in scores] == ["segmentation", "detection"]
+    assert all(0 <= float(score) <= 1 for _, *both in scores for score in both)
+    for task in ("segmentation", "detection"):
+        assert (tmp_path / "runs" / task / "student.safetensors").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ def test_other_modes_are_counted_and_what_cannot_be_read_is_listed(
     assert "page.png" in caplog.text
     images, labels = next(iter(data.train))
     assert images.shape == (3, 3, 8, 8)
+    assert len(pickle.loads(pickle.dumps(data.train.dataset))[0]) >= 2  # as workers get it where they do not fork
     assert set(labels.tolist()) <= {0, 1}
     assert list(data.class_names) == ["cat", "dog"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def test_a_mask_stays_with_its_image_and_255_does_not_count(tmp_path: Path) -> N
             assert len(known) == 1
             assert np.array_equal(known[0][0].numpy(), known[0][1])
     assert data.facts == {"classes": 3, "channels": 3}
+    assert len(pickle.loads(pickle.dumps(data.train.dataset))[0]) >= 2  # as workers get it where they do not fork
 
 
 def _bytes(image: torch.Tensor) -> bytes:

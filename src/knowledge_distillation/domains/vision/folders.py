@@ -112,7 +112,7 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, files: Sequence[Path], labels: Tensor, change: Callable[[Any], Tensor]) -> None:
         self.files, self.labels, self.change = list(files), labels, change
-        self.standing = Standing(self._read, self.files.__getitem__, len(self.files))
+        self.standing = Standing(self._read, self._file, len(self.files))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -120,6 +120,9 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
         image, label = self.standing(place)
         return self.change(image), label
+
+    def _file(self, place: int) -> Path:
+        return self.files[place]
 
     def _read(self, place: int) -> tuple[Any, Tensor]:
         return read_rgb(self.files[place]), self.labels[place]

@@ -124,7 +124,7 @@ class Scenes(Dataset[dict[str, Tensor]]):
 
     def __init__(self, scenes: Sequence[Scene], numbers: Mapping[int, int], *, flip: bool) -> None:
         self.scenes, self.numbers, self.flip = list(scenes), dict(numbers), flip
-        self.standing = Standing(self._read, lambda place: self.scenes[place].file, len(self.scenes))
+        self.standing = Standing(self._read, self._file, len(self.scenes))
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -132,6 +132,9 @@ class Scenes(Dataset[dict[str, Tensor]]):
     def __getitem__(self, place: int) -> dict[str, Tensor]:
         sample: dict[str, Tensor] = self.standing(place)
         return mirrored(sample) if self.flip and bool(torch.rand(()) < 0.5) else sample
+
+    def _file(self, place: int) -> Path:
+        return self.scenes[place].file
 
     def _read(self, place: int) -> dict[str, Tensor]:
         from torchvision.transforms.v2 import functional

@@ -15,8 +15,13 @@ from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.labelling import keep_labels
 from knowledge_distillation.domains.reading import held_out
 from knowledge_distillation.domains.vision.folders import IMAGENET_MEAN, IMAGENET_STD
-from knowledge_distillation.domains.vision.images import Standing, check_normalisation, torchvision_or_error, usable
-from knowledge_distillation.domains.vision.images import opened as header
+from knowledge_distillation.domains.vision.images import (
+    Standing,
+    check_normalisation,
+    opened,
+    torchvision_or_error,
+    usable,
+)
 from knowledge_distillation.domains.vision.segmentation.pairs import (
     VOID,
     Pair,
@@ -97,13 +102,10 @@ def segmentation_folder(
     pairs = pairs_in(home / images, home / masks)
     learnt, validated = _split(pairs, home, train, validation)
     scaled = _scaled(mean, std)
-    parts = {}
-    for name, part, change in (
-        ("train", learnt, _moved(resize, crop, scaled)),
-        ("val", validated, _still(resize, scaled)),
-    ):
-        kept = usable(len(part), _looker(part, count, ignore), lambda at, part=part: part[at].image, name)  # type: ignore[misc]
-        parts[name] = Masks([part[place] for place in kept], count, ignore, change)
+    parts = {
+        "train": Masks(_kept(learnt, count, ignore, "train"), count, ignore, _moved(resize, crop, scaled)),
+        "val": Masks(_kept(validated, count, ignore, "val"), count, ignore, _still(resize, scaled)),
+    }
     taught = keep_labels(torch.zeros(len(parts["train"]), dtype=torch.long), labelled, seed)
     parts["train"].masked = taught != 0
     return Data(
@@ -162,7 +164,7 @@ class Masks(Dataset[tuple[Tensor, Tensor]]):
         self.pairs, self.classes, self.ignore, self.change = list(pairs), classes, ignore, change
         self.masked = torch.zeros(len(self.pairs), dtype=torch.bool)
         """True where no pixel of the sample counts."""
-        self.standing = Standing(self._read, lambda place: self.pairs[place].image, len(self.pairs))
+        self.standing = Standing(self._read, self._file, len(self.pairs))
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -172,18 +174,21 @@ class Masks(Dataset[tuple[Tensor, Tensor]]):
         changed, labels = self.change(image, torch.full_like(mask, VOID) if hidden else mask)
         return changed, as_labels(labels)
 
+    def _file(self, place: int) -> Path:
+        return self.pairs[place].image
+
     def _read(self, place: int) -> tuple[Any, Tensor, bool]:
         return *read_pair(self.pairs[place], self.classes, self.ignore), bool(self.masked[place])
 
 
-def _looker(pairs: Sequence[Pair], classes: int, ignore: int) -> Callable[[int], str]:
+def _kept(pairs: Sequence[Pair], classes: int, ignore: int, name: str) -> list[Pair]:
     def look(place: int) -> str:
         read_pair(pairs[place], classes, ignore)
-        with header(pairs[place].image) as image:
+        with opened(pairs[place].image) as image:
             mode: str = image.mode
         return mode
 
-    return look
+    return [pairs[place] for place in usable(len(pairs), look, lambda place: pairs[place].image, name)]
 
 
 def _split(
