@@ -114,15 +114,12 @@ def test_a_plain_transformer_says_that_its_pooling_is_a_guess(
         ({"length": 65}, "at most 64 tokens"),
         ({"vocabulary": 4000}, "must know the 4,000 tokens"),
         ({"tokenizer_mark": 5}, "is another one than the data's"),
-        ({"path": "nowhere/at-all"}, "can be loaded from 'nowhere/at-all'"),
+        ({"path": "no/such/place"}, "can be loaded from 'no/such/place'"),
         ({"dimensions": 8, "training_rows": [[1, 2]] * 3}, "there are 3"),
     ],
 )
-def test_a_model_that_does_not_fit_is_refused(
-    settings: Any, message: str, model: str, lines: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_does_not_fit_is_refused(settings: Any, message: str, model: str, lines: str) -> None:
     """Otherwise the same ids mean other words, or axes are made up that the embeddings do not have."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     data = sentences(path=lines, tokenizer=model, length=48, pairs=10, validation=0.2)
     build_model("sentence_encoder", data.facts, {"path": model}, {})
     with pytest.raises(ConfigError, match=message):

@@ -34,7 +34,7 @@ class StaticEmbedding(nn.Module):
 
     def __init__(self, table: Tensor, special: Sequence[int], *, source: str) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(*table.shape, _weight=table.clone())
+        self.embedding = nn.Embedding(len(table), table.shape[1], _weight=table.clone())
         self.head = Normalize()
         self.register_buffer("special", torch.tensor(sorted(special)), persistent=False)
         self.source = source
