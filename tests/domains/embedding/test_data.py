@@ -20,7 +20,6 @@ from knowledge_distillation.domains.embedding import (
     sentences,
 )
 from knowledge_distillation.domains.embedding.agreement import mixed_pairs, nearest, random_pairs
-from knowledge_distillation.domains.embedding.rows import LikeLengths
 from knowledge_distillation.errors import ConfigError, ModelContractError
 
 
@@ -102,23 +101,6 @@ def test_long_texts_are_cut_with_a_count_or_refused(
     assert max(len(row) for row in data.facts["training_rows"]) == 16
     with pytest.raises(ConfigError, match="must have at most 16 tokens"):
         sentences(path=lines, tokenizer=model, pairs=4, length=16, too_long="refuse")
-
-
-def test_batches_hold_texts_of_like_length_and_each_text_once() -> None:
-    """Otherwise half of the work is padding, or some texts are never learnt from."""
-    lengths = [1 + (7 * number) % 61 for number in range(1003)]
-    order = LikeLengths(lengths, 32)
-    torch.manual_seed(0)
-    first, again = list(order), list(order)
-    assert sorted(first) == list(range(1003)) == sorted(again)
-    assert first != again
-
-    def padded(numbers: list[int]) -> int:
-        batches = [numbers[begin : begin + 32] for begin in range(0, len(numbers), 32)]
-        return sum(len(batch) * max(lengths[at] for at in batch) for batch in batches)
-
-    assert padded(first) < 1.1 * sum(lengths)
-    assert padded(list(range(1003))) > 1.7 * sum(lengths)
 
 
 def test_random_and_mixed_pairs_are_of_different_texts_and_half_of_the_mixed_are_near() -> None:

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_model
 
 from knowledge_distillation.domains.speech import CTCSignals, speech_manifest, whisper_ctc
-from knowledge_distillation.domains.speech.batching import AlikeInLength
 from knowledge_distillation.domains.speech.log_mel import hide_stripes
 from knowledge_distillation.domains.speech.utterances import collate
 from knowledge_distillation.errors import CheckpointError, ConfigError, ModelContractError
@@ -135,17 +134,6 @@ def test_stripes_are_narrow_and_within_the_recording() -> None:
     assert 20 < int(times[25:].max()) <= 2 * 21
     assert 0 < int(bins.max()) <= 2 * 11
     assert not hidden[:25, :, 40:].all(dim=1).any()
-
-
-def test_batches_of_about_one_length_hold_every_sample_once() -> None:
-    """Otherwise recordings are left out or learnt twice, or half of a batch is padding."""
-    lengths = torch.rand(100, generator=torch.Generator().manual_seed(0)).tolist()
-    torch.manual_seed(0)
-    order = list(AlikeInLength(lengths, 8))
-    assert sorted(order) == list(range(100))
-    assert order != list(AlikeInLength(lengths, 8))
-    spans = [[lengths[number] for number in order[at : at + 8]] for at in range(0, 96, 8)]
-    assert sum(max(span) - min(span) for span in spans) / len(spans) < 0.15
 
 
 def test_speeds_change_what_is_trained_on_and_nothing_else(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from knowledge_distillation.domains.text import (
     masked_text,
     tagged_words,
 )
-from knowledge_distillation.domains.text.lengths import GROUP, SimilarLengths
 from knowledge_distillation.domains.text.spans import are_span_tags, spans_of
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.signals import Signals
@@ -145,28 +144,6 @@ def test_few_labels_leave_the_texts_to_the_teacher(encoder: str, topics: str) ->
     labels = [int(few.train.dataset[at]["labels"]) for at in range(len(few.train.dataset))]
     assert len(labels) == len(whole.train.dataset)
     assert sorted(label for label in labels if label >= 0) == [0, 0, 1, 1]
-
-
-def test_batches_of_similar_length_hold_every_text_once_and_little_padding() -> None:
-    """Otherwise texts are learnt twice or never, the same ones always meet, or half of the work is padding."""
-    lengths = torch.randint(2, 129, (2005,), generator=torch.Generator().manual_seed(0)).tolist()
-    torch.manual_seed(0)
-    order = SimilarLengths(lengths, 8)
-    epochs = [list(order), list(order)]
-
-    def padded(rows: list[int]) -> int:
-        batches = [rows[at : at + 8] for at in range(0, len(rows), 8)]
-        return sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
-
-    for rows in epochs:
-        assert sorted(rows) == list(range(2005))
-        assert padded(rows) < 1.05 * sum(lengths)
-        firsts = torch.tensor([lengths[row] for row in rows[: 8 * GROUP : 8]]).float()
-        falling = torch.corrcoef(torch.stack([firsts, torch.arange(len(firsts)).float()]))[0, 1]
-        assert abs(falling) < 0.5  # batches come in no order of length
-    assert padded(list(range(2005))) > 1.6 * sum(lengths)
-    companions = [{frozenset(rows[at : at + 8]) for at in range(0, 2000, 8)} for rows in epochs]
-    assert len(companions[0] & companions[1]) < 5
 
 
 def test_grouped_texts_train_as_others_do(encoder: str, topics: str) -> None:

@@ -18,8 +18,9 @@ from knowledge_distillation.domains.embedding.agreement import mixed_pairs, rand
 from knowledge_distillation.domains.embedding.encoders import sentence_encoder
 from knowledge_distillation.domains.embedding.encoding import embedded
 from knowledge_distillation.domains.embedding.pipelines import PairPipeline
-from knowledge_distillation.domains.embedding.rows import Ids, LikeLengths, PaddedPairs, PairRows, TextRows
+from knowledge_distillation.domains.embedding.rows import Ids, PaddedPairs, PairRows, TextRows
 from knowledge_distillation.domains.embedding.texts import read_pairs, read_texts
+from knowledge_distillation.domains.lengths import SimilarLengths
 from knowledge_distillation.domains.reading import held_out
 from knowledge_distillation.domains.rows import Padded, TooLong, encoded, padding_of
 from knowledge_distillation.domains.tokenizers import load_tokenizer, mark_of, tokens_of
@@ -101,7 +102,7 @@ def sentences(
         )
     training = _ids(own, texts, length, too_long, "train")
     padding = padding_of(own)
-    order = LikeLengths([len(row) for row in training], batch_size)
+    order = SimilarLengths([len(row) for row in training], batch_size)
     return Data(
         train=DataLoader(TextRows(training), batch_size, sampler=order, num_workers=workers,
                          collate_fn=Padded(padding)),

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch.utils.data import DataLoader, Subset
 
-from knowledge_distillation.domains.speech.batching import AlikeInLength
+from knowledge_distillation.domains.lengths import SimilarLengths
 from knowledge_distillation.domains.speech.utterances import Utterances, collate
 from knowledge_distillation.errors import ConfigError
 
@@ -29,7 +29,7 @@ class Loading:
         """Shuffled; `seconds` of each sample."""
         if not self.alike:
             return self._loader(samples, self.batch_size, shuffle=True)
-        return self._loader(samples, self.batch_size, sampler=AlikeInLength(seconds, self.batch_size))
+        return self._loader(samples, self.batch_size, sampler=SimilarLengths(seconds, self.batch_size))
 
     def scoring(self, samples: Utterances | Subset[Any]) -> DataLoader[Any]:
         """In their order."""

@@ -13,12 +13,12 @@ from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.labelling import keep_labels
+from knowledge_distillation.domains.lengths import SimilarLengths
 from knowledge_distillation.domains.reading import held_out, texts_by_part
 from knowledge_distillation.domains.rows import Padded, Row, Rows, TooLong, encoded, padding_of, row_of
 from knowledge_distillation.domains.text.calling import encoder, tagger
 from knowledge_distillation.domains.text.classes import class_ids, class_names, classes_mark
 from knowledge_distillation.domains.text.labelled import Fields, Labelled, read_labelled
-from knowledge_distillation.domains.text.lengths import SimilarLengths
 from knowledge_distillation.domains.text.masking import Masked, blocks
 from knowledge_distillation.domains.text.pipelines import MacroF1Pipeline, SpanF1Pipeline
 from knowledge_distillation.domains.text.spans import are_span_tags
