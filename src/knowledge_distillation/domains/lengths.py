@@ -40,8 +40,8 @@ class SimilarLengths(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(len(self.lengths))
         batches: list[torch.Tensor] = []
-        for group in order.split(self.batch_size * GROUP):
-            batches += group[self.lengths[group].argsort(stable=True)].split(self.batch_size)
+        for group in torch.split(order, self.batch_size * GROUP):
+            batches += torch.split(group[self.lengths[group].argsort(stable=True)], self.batch_size)
         # a short batch elsewhere would shift others
         last = batches.pop() if len(order) % self.batch_size else order[:0]
         for place in torch.randperm(len(batches)).tolist():
