@@ -6,8 +6,8 @@
 
 The teacher is trained here, its new head alone and then all of it, unless --directory holds it already. It is asked
 once, into a cache; then each seed's student is trained twice, from the cache and from the transcripts alone, for as
-many steps. `--small` downloads nothing: an encoder that knows nothing and twelve prompts, which are learnt by heart,
-stand in.
+many steps. `--small` downloads nothing: an encoder that knows nothing and twelve prompts stand in. It hears a few
+letters at the end, no word: that every part works is all that it shows.
 """
 
 from __future__ import annotations

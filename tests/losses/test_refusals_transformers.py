@@ -33,7 +33,6 @@ LAYER = [ones(1, 5, 6)] * 3
 SHAPES: Refusals = [
     (lambda: hidden_mse(ones(2, 3), ones(2, 4)), "teacher_hidden must have the shape of student_hidden"),
     (lambda: distilhubert(ones(2, 3), ones(2, 4)), "teacher_hidden must have the shape of student_hidden"),
-    (lambda: distilhubert(ones(2, 3), ones(2, 3), cosine_weight=-1.0), "cosine_weight must be"),
     (lambda: hidden_mse(ones(2, 3), ones(2, 3), mask=ones(3)), "mask must match the leading axes"),
     (lambda: attention_mse(ones(2, 4, 4), ones(2, 4, 4)), r"\[N, heads, queries, keys\].*unsqueeze\(1\)"),
     (lambda: attention_mse(ones(2, 1, 4, 5), ones(2, 1, 4, 5), mask=ones(2, 4)), "leave it out for cross-attention"),
@@ -58,6 +57,7 @@ SHAPES: Refusals = [
     (lambda: binary_kl(ones(3, 2), ones(3, 2), mask=ones(2)), r"mask must have shape \(3,\), got \(2,\)"),
 ]
 SETTINGS: Refusals = [
+    (lambda: distilhubert(ones(2, 3), ones(2, 3), cosine_weight=-1.0), "cosine_weight must be"),
     (lambda: minilm(LAYER, LAYER, heads=0), "heads must be a whole number of at least 1"),
     (lambda: minilmv2(LAYER, LAYER, relation_heads=1.5), "relation_heads must be a whole number of at least 1"),
     (lambda: minilmv2(LAYER, LAYER, relation_heads=1, weights=(1, 2)), "weights must be three finite numbers"),
