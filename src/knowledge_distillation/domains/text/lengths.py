@@ -40,8 +40,8 @@ class SimilarLengths(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(len(self.lengths))
         batches: list[torch.Tensor] = []
-        for rows in order.split(self.batch_size * GROUP):
-            batches += rows[self.lengths[rows].argsort(stable=True)].split(self.batch_size)
+        for rows in torch.split(order, self.batch_size * GROUP):
+            batches += torch.split(rows[self.lengths[rows].argsort(stable=True)], self.batch_size)
         last = (
             batches.pop() if len(order) % self.batch_size else order[:0]
         )  # a short batch elsewhere would shift others
