@@ -53,7 +53,7 @@ def make_model(folder: Path, texts: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="fewer epochs and pairs")
+    parser.add_argument("--small", action="store_true", help="fewer epochs")
     parser.add_argument("--model")
     parser.add_argument("--texts")
     given = parser.parse_args()
@@ -70,7 +70,6 @@ def main() -> None:
             "data.path": folder / "texts.txt",
             "data.tokenizer": model,
             "data.validation": 0.3,
-            "data.pairs": 200 if given.small else 1000,
             "data.batch_size": 32,
             "training.max_epochs": 4 if given.small else 20,
             "training.learning_rate": 3e-3,

@@ -75,15 +75,16 @@ def test_an_embedding_model_becomes_smaller_in_three_ways(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr[-2000:]
     found = re.findall(r"(layers|dimensions|static): (-?[\d.]+) (-?[\d.]+)", done.stdout)
     assert [name for name, _, _ in found] == ["layers", "dimensions", "static"]
-    assert min(float(score) for _, random, mixed in found for score in (random, mixed)) > 0.2  # nothing learnt is 0
+    scores = [float(score) for _, random, mixed in found for score in (random, mixed)]
+    assert min(scores) > 0.064  # two standard deviations of what chance gives on 1,000 pairs
 
 
 def test_texts_are_cut_and_embeddings_measured(tmp_path: Path) -> None:
     """Hours of training must not end in a traceback; a model of one layer stands in for MiniLM."""
-    page = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
-    words = re.findall(r"[a-z]+", page.lower())
+    pages = " ".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("language", "teachers"))
+    words = re.findall(r"[a-z]+", pages.lower())
     for name in ("20newsgroups", "reuters-r8"):
-        for part, some in (("train", words[:4000]), ("test", words[4000:6000])):
+        for part, some in (("train", words[:2000]), ("test", words[2000:3000])):
             rows = [f"topic\t{' '.join(some[begin : begin + 200])}" for begin in range(0, len(some), 200)]
             file = tmp_path / f"{name}-{part}.tab"
             file.write_text("\n".join(["Category\tText", "d\tstring", "class\t", *rows]), encoding="utf-8")
