@@ -94,7 +94,7 @@ def librispeech(
     held = validation if isinstance(validation, (int, float)) else None
     return _data(
         [utterance for name in train for utterance in parts[name]], {name: parts[name] for name in named}, held,
-        wanted, loading,
+        known, wanted, loading,
     )  # fmt: skip
 
 
@@ -151,8 +151,8 @@ def speech_manifest(
     tables = {"validation": validation} if isinstance(validation, str) else validation
     if isinstance(tables, Mapping):
         named = {name: manifest(Path(file)) for name, file in tables.items()}
-        return _data(manifest(Path(path)), named, None, wanted, loading)
-    return _data(manifest(Path(path)), {}, tables, wanted, loading)
+        return _data(manifest(Path(path)), named, None, known, wanted, loading)
+    return _data(manifest(Path(path)), {}, tables, known, wanted, loading)
 
 
 def _names(name: str, splits: Sequence[str]) -> Sequence[str]:
@@ -165,6 +165,7 @@ def _data(
     train: Sequence[Utterance],
     named: Mapping[str, Sequence[Utterance]],
     held: float | None,
+    characters: Characters,
     wanted: Wanted,
     loading: Loading,
 ) -> Data:
@@ -190,13 +191,13 @@ def _data(
         learnt, rest = random_split(learnt, [len(kept) - count, count], generator)
         seconds = [seconds[number] for number in learnt.indices]
         parts["validation"] = Subset(plain(kept), rest.indices)
-    signals = CTCSignals(blank=wanted.characters.blank, window=wanted.window, hop=wanted.hop)
+    signals = CTCSignals(blank=characters.blank, window=wanted.window, hop=wanted.hop)
     return Data(
         train=loading.training(learnt, seconds),
         validation={name: loading.scoring(part) for name, part in parts.items()},
-        facts=_facts(wanted.characters),
+        facts=_facts(characters),
         adapter=signals.adapters,
-        pipeline=ErrorRatePipeline(wanted.characters, loading.unit, adapter=signals.teacher),
+        pipeline=ErrorRatePipeline(characters, loading.unit, adapter=signals.teacher),
     )
 
 

@@ -114,7 +114,7 @@ def load_extractor(model: str) -> tuple[Any, int]:
     if getattr(config, "model_type", "") != "whisper":
         raise ConfigError(f"data.model must be a Whisper model, and {model!r} is of the kind {config.model_type!r}.")
     seconds = config.max_source_positions * 2 * HOP // RATE
-    extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)
+    extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)  # type: ignore[no-untyped-call]
     return extractor, int(config.max_target_positions)
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 
-class MeanPooledClassifier(PreTrainedModel):
+class MeanPooledClassifier(PreTrainedModel):  # type: ignore[no-untyped-call]
     """An encoder of Transformers and one linear layer on the mean of its last hidden states; padding does not count.
 
     `save_pretrained` and `from_pretrained` work as for any model of Transformers, also from an encoder's own folder.
@@ -31,11 +31,11 @@ class MeanPooledClassifier(PreTrainedModel):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.encoder: Any = AutoModel.from_config(config)
+        self.encoder: Any = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # of [CLS]; nothing would read it
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **inputs: Any) -> Any:
         """Logits of texts.

@@ -128,8 +128,9 @@ class WithAnswers:
         tokens = next(iter(counts.values()))
         if any(self.cache.signals[name].get("in_front") for name in counts):
             # items that the adapter counts, as frames of speech: the longest sample decides how many a batch has
-            mask = torch.arange(int(tokens.max())) < tokens.unsqueeze(1)
-            return TaughtBatch(content, Answers(arrays, mask.flatten().nonzero().squeeze(1), tuple(mask.shape)))
+            longest = int(tokens.max())
+            counted = (torch.arange(longest) < tokens.unsqueeze(1)).flatten().nonzero().squeeze(1)
+            return TaughtBatch(content, Answers(arrays, counted, (len(tokens), longest)))
         mask = content.get("attention_mask") if isinstance(content, Mapping) else None
         if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.bool().sum(dim=1).tolist() != tokens.tolist():
             raise CacheError(
