@@ -116,6 +116,18 @@ def test_ctrl_c_while_the_student_is_scored_loses_nothing(case: str, tmp_path: P
         check_equal(directory, tmp_path / "whole")
 
 
+@pytest.mark.parametrize("case", ["adam, cosine", "validated within", "not validated"])
+def test_a_training_that_is_given_more_steps_later_is_the_one_that_had_them_at_once(case: str, tmp_path: Path) -> None:
+    """Otherwise the rest of the epoch in which the first steps ended is never learnt from."""
+    settings = CASES[case]
+    run(tmp_path / "whole", **settings)
+    for steps in (1, 4, 6, 9):
+        directory = tmp_path / f"first-{steps}"
+        run(directory, **{**settings, "trainer": {**settings.get("trainer", {}), "max_steps": steps}})
+        run(directory, resume="auto", **settings)
+        check_equal(directory, tmp_path / "whole")
+
+
 def test_twice_in_one_epoch(tmp_path: Path) -> None:
     """Otherwise the second interruption counts from the first one."""
     run(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""last.ckpt: where a run goes on, written at every epoch's end, every so often within one, and when asked to stop."""
+"""last.ckpt: where a run goes on, written at every epoch's end, every so often within one, and where it stops."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LastCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stops, late = self._processes.heard(self.stop.received or 0, int(self._is_late()))
-        if stops or late or self._is_due(trainer):
+        if stops or late or self._is_due(trainer) or _ends_within(trainer):
             self._save(trainer)
         self._obey(stops)
 
@@ -72,7 +72,8 @@ class LastCheckpoint(Checkpoint):
         self.stop.at_once = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step > 0:
+        # what was written within an epoch that is not over goes on there, should the training be given more steps
+        if trainer.global_step > 0 and not (_ends_within(trainer) and self._step == trainer.global_step):
             self._save(trainer)
         self._obey(*self._processes.heard(self.stop.received or 0, now=True))
 
@@ -99,6 +100,12 @@ class LastCheckpoint(Checkpoint):
         if signal:
             self.stop.received = signal  # perhaps by another process
             self.stop.obey()
+
+
+def _ends_within(trainer: Trainer) -> bool:
+    """Whether the training ends with this step though its epoch has more batches."""
+    is_enough = trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps
+    return (is_enough or trainer.should_stop) and not trainer.is_last_batch
 
 
 def set_last_aside(folder: Path) -> None:
