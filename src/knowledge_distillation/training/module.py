@@ -121,10 +121,6 @@ class DistillationModule(StepModule):
         self.pipeline = AccuracyPipeline(student_adapter) if pipeline is None else pipeline
         check_pipeline(self.pipeline)
         self._speed = SpeedUp(check_speed(speed), student, self._teacher)
-        self.scores: dict[str, float] = {}
-        """The latest score of every validation loader, by name."""
-        self.scored_after: int | None = None
-        """Optimiser steps that the student of these scores had taken."""
         self._asks_always = self.objective.learns_from_teacher
         self._asks_for_monitors = self.objective.needs_teacher
         self._mirror = self._teacher if isinstance(self._teacher, ReadsStudent) else None

@@ -34,6 +34,8 @@ class StepModule(LightningModule, ABC):
 
     Attributes:
         denominator: by what the gradients of a step are divided.
+        scores: the latest of every validation loader, by name.
+        scored_after: optimiser steps that the student of these scores had taken.
     """
 
     def __init__(self, *, gradient_norm: float | None, nonfinite: str) -> None:
@@ -43,6 +45,8 @@ class StepModule(LightningModule, ABC):
         self._guard = NonFiniteGuard(nonfinite)
         self._back_off = BackOff()
         self.denominator = Denominator()
+        self.scores: dict[str, float] = {}
+        self.scored_after: int | None = None
         self._weighs = False
         self._accumulates = self._is_scaled = False
         self._looks = True
@@ -251,10 +255,17 @@ class StepModule(LightningModule, ABC):
         part["log"], part["at_a_time"] = self._log.state(), self._back_off.at_a_time
         part["items"] = self.denominator.state()
         rows = [logger.rows() for logger in self.trainer.loggers if isinstance(logger, MetricsFile)]
-        checkpoint[continuing.KEY] = {"processes": continuing.gathered(self.trainer, part), "rows": sum(rows)}
+        checkpoint[continuing.KEY] = {
+            "processes": continuing.gathered(self.trainer, part),
+            "rows": sum(rows),
+            "scores": dict(self.scores),
+            "scored_after": self.scored_after,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._standing = continuing.find(checkpoint, self.trainer.global_rank, self.trainer.world_size)
+        kept = checkpoint.get(continuing.KEY, {})
+        self.scores, self.scored_after = dict(kept.get("scores", {})), kept.get("scored_after")
         if self._standing is not None:
             self._back_off.at_a_time = self._standing.part.get("at_a_time")
         if self._standing is not None and self._standing.place == BETWEEN:
