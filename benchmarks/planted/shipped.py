@@ -12,7 +12,6 @@ from knowledge_distillation.domains.vision.data import FASHION_FOLDERS
 from knowledge_distillation.recipes.examining import to_examine
 from knowledge_distillation.recipes.reading import read_recipe, shipped
 
-DOWNLOADED = ("cifar10_resnet", "resnet_mnist")
 SHORTENED = {
     "fashion_mnist": ("data.limit=4000", "teacher.train.max_epochs=4"),
     "fashion_mnist_small": ("data.limit=4000", "teacher.train.max_epochs=4"),
@@ -27,9 +26,10 @@ def prepared(name: str) -> dict[str, Any]:
 
 
 def _needs_files(name: str) -> bool:
-    """Whether its data or models are the user's own, or a hub's."""
+    """Whether its data or models are the user's own, a hub's, or downloaded."""
     recipe = read_recipe(name)
-    return any("path" in (section or {}) for section in (recipe.data, recipe.teacher, recipe.student))
+    sections = [section or {} for section in (recipe.data, recipe.teacher, recipe.student)]
+    return any("path" in section or "download" in section for section in sections)
 
 
 def _make(name: str, folder: Path) -> dict[str, Any]:
@@ -39,7 +39,6 @@ def _make(name: str, folder: Path) -> dict[str, Any]:
 SHIPPED = tuple(
     Case(f"recipe {name}", partial(_make, name))
     for name in shipped()
-    if name not in DOWNLOADED
-    and not _needs_files(name)
+    if not _needs_files(name)
     and (name not in SHORTENED or any(folder.is_dir() for folder in FASHION_FOLDERS))
 )

@@ -16,7 +16,7 @@ from knowledge_distillation.untrusted.plain import json_of
 MODULES = "modules.json"
 LENGTH = "sentence_bert_config.json"
 WEIGHTS = "model.safetensors"
-MODES: Mapping[str, PoolingMode] = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max"}
+MODES: Mapping[str, PoolingMode] = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max"}  # nosec B105
 """Pooling by the names that all versions of sentence-transformers read."""
 PREFIX = "pooling_mode_"
 KNOWN = ("Transformer", "Pooling", "Dense", "Normalize", "StaticEmbedding")

@@ -106,7 +106,7 @@ def load_extractor(model: str) -> tuple[Any, int]:
             "Whisper needs Transformers: pip install 'knowledge-distillation-toolkit[speech]'"
         ) from error
     try:
-        config = AutoConfig.from_pretrained(model)  # nosec B615 - no code of the repository is run
+        config = AutoConfig.from_pretrained(model)  # no code of the repository is run  # nosec B615
     except Exception as error:  # it fails in as many ways as there are files
         raise ConfigError(
             f"No Whisper model is to be had of {model!r}: {str(error)[:300]} Name a local folder or a hub id."

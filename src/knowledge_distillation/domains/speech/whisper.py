@@ -32,7 +32,7 @@ def load_whisper(kind: str, path: str, **settings: Any) -> Any:
         ) from error
     try:
         # whoever wrote them, weights of this kind hold no code
-        model, loading = getattr(transformers, kind).from_pretrained(  # nosec B615
+        model, loading = getattr(transformers, kind).from_pretrained(
             path, use_safetensors=True, output_loading_info=True, **settings
         )
     except Exception as error:  # it fails in as many ways as there are files
