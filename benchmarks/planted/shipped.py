@@ -39,6 +39,5 @@ def _make(name: str, folder: Path) -> dict[str, Any]:
 SHIPPED = tuple(
     Case(f"recipe {name}", partial(_make, name))
     for name in shipped()
-    if not _needs_files(name)
-    and (name not in SHORTENED or any(folder.is_dir() for folder in FASHION_FOLDERS))
+    if not _needs_files(name) and (name not in SHORTENED or any(folder.is_dir() for folder in FASHION_FOLDERS))
 )
