@@ -35,8 +35,9 @@ def relation_scores(left: Tensor, right: Tensor, *, heads: int, mask: Tensor | N
     """
     if left.shape != right.shape or left.shape[-1] % heads:
         raise ShapeError(
-            f"{heads} heads need two tensors of one shape [N, L, width] with a width that {heads} divides, got "
-            f"{tuple(left.shape)} and {tuple(right.shape)}. Choose a number of heads that divides both widths."
+            f"The number of heads, heads or relation_heads, must divide the width of two tensors of one shape [N, L, "
+            f"width], got {heads} for {tuple(left.shape)} and {tuple(right.shape)}: no head would have whole parts. "
+            "Choose one that divides both widths."
         )
     queries, keys = _split_heads(left, heads, mask), _split_heads(right, heads, mask)
     return dot_products(queries, keys) / math.sqrt(queries.shape[-1])
