@@ -39,7 +39,7 @@ SHAPES: Refusals = [
     (lambda: attention_mse(ones(2, 1, 4, 4), ones(2, 1, 4, 4), mask=ones(2, 3)), "a token mask must have shape"),
     (lambda: minilm(LAYER[:2], LAYER), "student must be the queries, keys and values"),
     (lambda: minilmv2(LAYER, [ones(1, 2, 5, 3)] * 3), "teacher must be the queries.*Join the heads"),
-    (lambda: minilm(LAYER, LAYER, heads=4), "a width that 4 divides"),
+    (lambda: minilm(LAYER, LAYER, heads=4), "heads or relation_heads, must divide the width .* got 4"),
     (lambda: tinybert([ones(1, 2, 3)] * 3, encoder(1)), r"student must be M \+ 1 hidden states"),
     (lambda: tinybert(encoder(1), encoder(1)[:2]), r"teacher must be M \+ 1 hidden states"),
     (lambda: tinybert(encoder(1)[:1], encoder(1)), r"student must be M \+ 1 hidden states"),
