@@ -10,13 +10,14 @@ from knowledge_distillation.domains.tokenizers import load_tokenizer, mark_of
 from knowledge_distillation.errors import ConfigError, MissingExtraError
 
 
-def load_pretrained(kind: str | type[Any], path: str, what: str, **settings: Any) -> Any:
+def load_pretrained(kind: str | type[Any], path: str, what: str, *, extra: str = "text", **settings: Any) -> Any:
     """A model, or its configuration, as one of Transformers' Auto classes loads it; no code of a repository is run.
 
     Args:
         kind: name of the Auto class, such as "AutoModelForMaskedLM"; or a model's class itself.
         path: a local folder, or an id of the Hugging Face hub.
         what: such a model in words, for the messages: "causal language model".
+        extra: of this package that brings Transformers where the model is wanted.
         settings: of `from_pretrained`. Without a `gguf_file` weights are read from safetensors only.
 
     Raises:
@@ -27,7 +28,7 @@ def load_pretrained(kind: str | type[Any], path: str, what: str, **settings: Any
         import transformers
     except ImportError as error:
         raise MissingExtraError(
-            "Models of text need Transformers: pip install 'knowledge-distillation-toolkit[text]'"
+            f"A {what} needs Transformers: pip install 'knowledge-distillation-toolkit[{extra}]'"
         ) from error
     where = {} if kind == "AutoConfig" or "gguf_file" in settings else {"use_safetensors": True}
     try:

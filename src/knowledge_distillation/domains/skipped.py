@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from knowledge_distillation.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 SHOWN = 20
+T = TypeVar("T")
 
 
 class Skipped:
@@ -27,6 +30,21 @@ class Skipped:
     def add(self, line: int, complaint: str) -> None:
         """Note one; the complaint says what is wrong with it."""
         self.complaints[line] = complaint
+
+    def kept(self, told: Iterable[tuple[int, T | str]]) -> list[T]:
+        """What is usable of (line, part or complaint), in order; the rest is reported.
+
+        Raises:
+            ConfigError: as of `report`.
+        """
+        found = []
+        for line, part in told:
+            if isinstance(part, str):
+                self.add(line, part)
+            else:
+                found.append(part)
+        self.report(len(found))
+        return found
 
     def report(self, kept: int) -> None:
         """Say in the log what is left out, beside the parts that were kept.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -124,12 +125,10 @@ def _embedding(model: nn.Module) -> nn.Embedding | None:
     inner = unwrap(model)
     said = getattr(inner, "get_input_embeddings", None)
     if callable(said):
-        try:
+        with suppress(NotImplementedError, AttributeError):  # how Transformers says that a model has no such table
             table = said()
-        except (NotImplementedError, AttributeError):
-            table = None
-        if isinstance(table, nn.Embedding):
-            return table
+            if isinstance(table, nn.Embedding):
+                return table
     return next((module for module in inner.modules() if isinstance(module, nn.Embedding)), None)
 
 

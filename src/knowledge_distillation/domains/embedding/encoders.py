@@ -112,7 +112,7 @@ def sentence_encoder(
         raise ConfigError(f"{path!r} is no transformer but a {parts[0][0]}. Load it by the name static_embedding.")
     if parts[1] == ("Pooling", ""):
         logger.warning("%r says nothing of its pooling (no modules.json): the mean of its tokens is taken.", path)
-    encoder = load_pretrained("AutoModel", path, "embedding model")
+    encoder = load_pretrained("AutoModel", path, "embedding model", extra="embedding")
     pooling, *head = (head_of(path, kind, folder) for kind, folder in parts[1:])
     check_fits(encoder, path, vocabulary, length)
     if tokenizer_mark and not has_tokenizer_of(path, (tokenizer_mark,)):

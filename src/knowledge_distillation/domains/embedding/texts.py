@@ -50,15 +50,10 @@ def read_pairs(file: Path, first: Field, second: Field, score: Field | None) -> 
     """
     wanted = [field for field in (first, second, score) if field is not None]
     what = "pairs of texts" if score is None else "pairs of texts and a number that says how alike they are"
-    found, skipped = [], Skipped(file, "lines", what)
-    for number, record in records_of(file, wanted):
-        told = record if isinstance(record, str) else _pair(record, first, second, score)
-        if isinstance(told, str):
-            skipped.add(number, told)
-        else:
-            found.append(told)
-    skipped.report(len(found))
-    return found
+    return Skipped(file, "lines", what).kept(
+        (number, record if isinstance(record, str) else _pair(record, first, second, score))
+        for number, record in records_of(file, wanted)
+    )
 
 
 def _texts_of(file: Path, field: Field) -> list[str]:

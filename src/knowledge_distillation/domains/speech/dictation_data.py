@@ -11,6 +11,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from knowledge_distillation.domains.data import Data
+from knowledge_distillation.domains.pretrained import load_pretrained
 from knowledge_distillation.domains.speech.dictation import (
     Dictations,
     Script,
@@ -24,7 +25,7 @@ from knowledge_distillation.domains.speech.screening import Sample, Wanted, scre
 from knowledge_distillation.domains.speech.transcripts import manifest
 from knowledge_distillation.domains.speech.utterances import Utterances
 from knowledge_distillation.domains.tokenizers import ids_of, load_tokenizer, mark_of
-from knowledge_distillation.errors import ConfigError, MissingExtraError
+from knowledge_distillation.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -99,20 +100,11 @@ def load_extractor(model: str) -> tuple[Any, int]:
         ConfigError: if there is no such model, or it is none of Whisper's.
         MissingExtraError: if Transformers is not installed.
     """
-    try:
-        from transformers import AutoConfig, WhisperFeatureExtractor
-    except ImportError as error:
-        raise MissingExtraError(
-            "Whisper needs Transformers: pip install 'knowledge-distillation-toolkit[speech]'"
-        ) from error
-    try:
-        config = AutoConfig.from_pretrained(model)  # no code of the repository is run  # nosec B615
-    except Exception as error:  # it fails in as many ways as there are files
-        raise ConfigError(
-            f"No Whisper model is to be had of {model!r}: {str(error)[:300]} Name a local folder or a hub id."
-        ) from error
+    config = load_pretrained("AutoConfig", model, "Whisper model", extra="speech")
     if getattr(config, "model_type", "") != "whisper":
         raise ConfigError(f"data.model must be a Whisper model, and {model!r} is of the kind {config.model_type!r}.")
+    from transformers import WhisperFeatureExtractor
+
     seconds = config.max_source_positions * 2 * HOP // RATE
     extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)  # type: ignore[no-untyped-call]
     return extractor, int(config.max_target_positions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -18,29 +19,20 @@ from knowledge_distillation.training.pipelines import to_device
 Counts = dict[str, int]
 
 
-class ErrorRatePipeline:
-    """Errors of a model's words over the words that were said, over the whole loader; lower is better.
+class ErrorRates(ABC):
+    """Errors of what a model hears over what was said, over the whole loader; lower is better.
 
     Substitutions, deletions and insertions count; a rate can be above 1. Processes share the work.
 
-    Args:
-        characters: of the model.
-        unit: "word" or "character": which rate is the score; both are reported.
-        adapter: reads logits and mask; None for that of `CTCSignals`.
+    Attributes:
+        metric: "wer" or "cer": which rate is the score; both are reported.
     """
 
     higher_is_better = False
-
-    def __init__(
-        self, characters: Characters, unit: Literal["word", "character"] = "word", adapter: Adapter | None = None
-    ) -> None:
-        self.characters = characters
-        self.unit = unit
-        self.adapter = adapter or CTCSignals(blank=characters.blank).teacher
-        self.metric = "wer" if unit == "word" else "cer"
+    metric: str
 
     def run_inference_pipeline(self, model: nn.Module, data_loader: Iterable[Any]) -> dict[str, Any]:
-        """Return {"inference_result": the rate, "wer", "cer", "count": utterances}.
+        """Return {"inference_result": the rate, "wer", "cer", "count": recordings}.
 
         Raises:
             ModelContractError: if batches carry no labels, or nothing was said in them.
@@ -53,12 +45,32 @@ class ErrorRatePipeline:
         return counted(self.transcripts(model, data_loader))
 
     def combine(self, parts: Sequence[Counts]) -> dict[str, Any]:
-        """The rates of all parts together.
-
-        Raises:
-            ModelContractError: if nothing was said.
-        """
+        """The rates of all parts together; ModelContractError if nothing was said."""
         return rates(parts, self.metric)
+
+    @abstractmethod
+    def transcripts(self, model: nn.Module, data_loader: Iterable[Any]) -> list[tuple[str, str]]:
+        """What was said and what the model heard, one pair a recording; ModelContractError without labels."""
+
+
+class ErrorRatePipeline(ErrorRates):
+    """Errors of a model's words over the words that were said, over the whole loader; lower is better.
+
+    Substitutions, deletions and insertions count; a rate can be above 1. Processes share the work.
+
+    Args:
+        characters: of the model.
+        unit: "word" or "character": which rate is the score; both are reported.
+        adapter: reads logits and mask; None for that of `CTCSignals`.
+    """
+
+    def __init__(
+        self, characters: Characters, unit: Literal["word", "character"] = "word", adapter: Adapter | None = None
+    ) -> None:
+        self.characters = characters
+        self.unit = unit
+        self.adapter = adapter or CTCSignals(blank=characters.blank).teacher
+        self.metric = "wer" if unit == "word" else "cer"
 
     def transcripts(self, model: nn.Module, data_loader: Iterable[Any]) -> list[tuple[str, str]]:
         """What was said and what the model heard, one pair an utterance.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import IGNORED
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.domains.speech.dictation import Script
-from knowledge_distillation.domains.speech.error_rates import Counts, counted, rates
+from knowledge_distillation.domains.speech.error_rates import Counts, ErrorRates, counted
 from knowledge_distillation.errors import ModelContractError
 from knowledge_distillation.training.pipelines import to_device
 
@@ -49,7 +49,7 @@ def written_down(model: Any, features: Tensor, script: Script) -> list[list[int]
     return [row[: row.index(script.end)] if script.end in row else row for row in rows]
 
 
-class DictationPipeline:
+class DictationPipeline(ErrorRates):
     """Errors of the words that a model writes down over the words that were said; lower is better.
 
     Both sides are compared without case and punctuation (`plain`). Processes share the work.
@@ -59,28 +59,14 @@ class DictationPipeline:
         script: of the tokenizer.
     """
 
-    higher_is_better = False
     metric = "wer"
 
     def __init__(self, tokenizer: Any, script: Script) -> None:
         self.tokenizer, self.script = tokenizer, script
 
-    def run_inference_pipeline(self, model: nn.Module, data_loader: Iterable[Any]) -> dict[str, Any]:
-        """Return {"inference_result": the word error rate, "wer", "cer", "count": recordings}.
-
-        Raises:
-            ModelContractError: if batches carry no labels, or nothing was said in them.
-            MissingExtraError: if jiwer is not installed.
-        """
-        return self.combine([self.measure_part(model, data_loader)])
-
     def measure_part(self, model: nn.Module, data_loader: Iterable[Any]) -> Counts:
         """Errors and what was said, in words and in characters; errors as above."""
         return counted([(plain(said), plain(heard)) for said, heard in self.transcripts(model, data_loader)])
-
-    def combine(self, parts: Sequence[Counts]) -> dict[str, Any]:
-        """The rates of all parts together; ModelContractError if nothing was said."""
-        return rates(parts, self.metric)
 
     def transcripts(self, model: nn.Module, data_loader: Iterable[Any]) -> list[tuple[str, str]]:
         """What was said and what the model wrote down, one pair a recording."""

@@ -11,8 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from knowledge_distillation.domains.pretrained import load_pretrained
 from knowledge_distillation.domains.speech.characters import load_characters
-from knowledge_distillation.errors import CheckpointError, ConfigError, MissingExtraError
+from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.students import keep_layers, kept_indices
 from knowledge_distillation.training.weights import load_weights
 
@@ -55,23 +56,10 @@ def ctc(
         CheckpointError: if `previous` holds no student made of this model.
         MissingExtraError: if Transformers is not installed.
     """
-    try:
-        from transformers import AutoModelForCTC
-    except ImportError as error:
-        raise MissingExtraError(
-            "CTC models need Transformers: pip install 'knowledge-distillation-toolkit[speech]'"
-        ) from error
     settings = {"dtype": getattr(torch, dtype), "apply_spec_augment": spec_augment, "layerdrop": layerdrop}
-    try:
-        # whoever wrote them, weights of this kind hold no code
-        model, loading = AutoModelForCTC.from_pretrained(  # nosec B615
-            path, use_safetensors=True, output_loading_info=True, **settings
-        )
-    except Exception as error:  # it fails in as many ways as there are files
-        raise ConfigError(
-            f"No CTC model can be loaded from {path!r}: {type(error).__name__}: {str(error)[:300]} Name a local folder "
-            "with config.json and safetensors, or an id of the Hugging Face hub."
-        ) from error
+    model, loading = load_pretrained(
+        "AutoModelForCTC", path, "CTC model", extra="speech", output_loading_info=True, **settings
+    )
     absent = sorted(name for name in loading["missing_keys"] if name.startswith("lm_head"))
     if absent and previous is None:
         logger.warning("%r has no CTC head: %s are random, and it hears nothing before it is trained.", path, absent)

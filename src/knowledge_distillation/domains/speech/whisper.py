@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from knowledge_distillation.domains.pretrained import load_pretrained
 from knowledge_distillation.domains.tokenizers import load_tokenizer, mark_of
-from knowledge_distillation.errors import ConfigError, MissingExtraError
+from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.students import keep_layers
 
 
@@ -24,22 +25,7 @@ def load_whisper(kind: str, path: str, **settings: Any) -> Any:
         ConfigError: if there is no such model, or it is none of Whisper's.
         MissingExtraError: if Transformers is not installed.
     """
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError(
-            "Whisper needs Transformers: pip install 'knowledge-distillation-toolkit[speech]'"
-        ) from error
-    try:
-        # whoever wrote them, weights of this kind hold no code
-        model, loading = getattr(transformers, kind).from_pretrained(
-            path, use_safetensors=True, output_loading_info=True, **settings
-        )
-    except Exception as error:  # it fails in as many ways as there are files
-        raise ConfigError(
-            f"No Whisper model can be loaded from {path!r}: {type(error).__name__}: {str(error)[:300]} Name a local "
-            "folder with config.json and safetensors, or an id of the Hugging Face hub."
-        ) from error
+    model, loading = load_pretrained(kind, path, "Whisper model", extra="speech", output_loading_info=True, **settings)
     absent = sorted(name for name in loading["missing_keys"] if "proj_out" not in name)
     if absent:
         raise ConfigError(

@@ -40,16 +40,18 @@ def read_labelled(file: Path, fields: Fields) -> list[Labelled]:
             good.
     """
     wanted = [field for field in (fields.text, fields.second, fields.label) if field is not None]
-    found, skipped = [], Skipped(file, "lines", "labelled text")
-    for number, record in records_of(file, wanted):
-        complaint = record if isinstance(record, str) else _complaint(record, fields)
-        if complaint:
-            skipped.add(number, complaint)
-            continue
-        second = None if fields.second is None else str(record[fields.second])  # type: ignore[index]
-        found.append(Labelled(str(record[fields.text]), second, str(record[fields.label]).strip()))  # type: ignore[index]
-    skipped.report(len(found))
-    return found
+    return Skipped(file, "lines", "labelled text").kept(
+        (number, record if isinstance(record, str) else _labelled(record, fields))
+        for number, record in records_of(file, wanted)
+    )
+
+
+def _labelled(record: Mapping[Any, Any], fields: Fields) -> Labelled | str:
+    complaint = _complaint(record, fields)
+    if complaint:
+        return complaint
+    second = None if fields.second is None else str(record[fields.second])
+    return Labelled(str(record[fields.text]), second, str(record[fields.label]).strip())
 
 
 def _complaint(record: Mapping[Any, Any], fields: Fields) -> str:

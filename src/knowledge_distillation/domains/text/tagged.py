@@ -36,14 +36,7 @@ def read_tagged(file: Path, *, words: str, tags: str, columns: tuple[int, int]) 
     """
     text = text_of(file)
     sentences = _from_json(text, words, tags) if file.suffix.lower() == ".jsonl" else _from_columns(text, *columns)
-    found, skipped = [], Skipped(file, "sentences", "labelled text")
-    for line, sentence in sentences:
-        if isinstance(sentence, str):
-            skipped.add(line, sentence)
-        else:
-            found.append(sentence)
-    skipped.report(len(found))
-    return found
+    return Skipped(file, "sentences", "labelled text").kept(sentences)
 
 
 def _from_json(text: str, words: str, tags: str) -> Iterator[tuple[int, Tagged | str]]:
