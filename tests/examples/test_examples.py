@@ -76,7 +76,7 @@ def test_an_embedding_model_becomes_smaller_in_three_ways(tmp_path: Path) -> Non
     found = re.findall(r"(layers|dimensions|static): (-?[\d.]+) (-?[\d.]+)", done.stdout)
     assert [name for name, _, _ in found] == ["layers", "dimensions", "static"]
     scores = [float(score) for _, random, mixed in found for score in (random, mixed)]
-    assert min(scores) > 0.064  # two standard deviations of what chance gives on 1,000 pairs
+    assert min(scores) > 0.3  # chance gives 0.03 on 1,000 pairs
 
 
 def test_texts_are_cut_and_embeddings_measured(tmp_path: Path) -> None:
