@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 BENCHMARKS := $(filter-out __init__ __main__ report quality faults,$(basename $(notdir $(wildcard benchmarks/*.py))))
 QUALITY := quality --parallel 2 --learning-rate 0.05
 OPTIONS_online_peers := --compiled
@@ -12,10 +13,12 @@ demo: $(VENV)/.demo
 	$(BIN)/kd demo
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(PYTEST) -m "not slow" --durations 20
 
+# What `make test` leaves out: every case of the laws, the code in the documentation, the examples, whole trainings.
 test-all: $(INSTALLED)
-	KD_LAWS=full OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/laws tests/oracles
+	KD_LAWS=full $(PYTEST) tests/laws tests/oracles
+	$(PYTEST) -m slow --durations 20
 
 # All faults of every kind, where `make test` injects a sample: 7 to 20 minutes on two cores.
 test-faults: bench-faults

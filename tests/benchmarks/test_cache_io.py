@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.benchmarks.asked import run
 
 
+@pytest.mark.slow
 def test_the_timed_cache_is_read_and_every_encoding_is_compared() -> None:
     """Otherwise a change of the format breaks the figures, which nobody notices until they are asked for."""
     found = run("cache_io", "--sequences", "4", "--rounds", "1", "--tokens", "2")

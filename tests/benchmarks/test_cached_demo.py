@@ -9,6 +9,7 @@ from tests.benchmarks.asked import run
 SHORT = ("--seeds", "2", "--set", "training.max_epochs=1", "--set", "teacher.train.max_epochs=1")
 
 
+@pytest.mark.slow
 def test_both_arms_train_the_same_students() -> None:
     """Otherwise the difference between them says nothing about the cache. In float32 there is none but rounding."""
     found = run("cached_demo", *SHORT, "--encoding", "float32")

@@ -16,6 +16,7 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("vision_gpu") == {"skipped": "no CUDA device"}
 
 
+@pytest.mark.slow
 def test_it_gives_its_keys() -> None:
     """Otherwise the first who has a GPU finds that the code never ran."""
     pytest.importorskip("torchvision")

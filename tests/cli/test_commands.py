@@ -206,6 +206,7 @@ def test_a_directory_in_use_exits_with_2(files: list[str], capsys: pytest.Captur
     assert "already holds a run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_with_130_and_says_how_to_continue(workplace: Path) -> None:
     """Otherwise stopping looks like a crash, and the user does not know that nothing is lost."""
     (workplace / "tiny.yaml").write_text(RECIPE)

@@ -17,6 +17,8 @@ from scipy import stats
 from knowledge_distillation.domains.vision import digits, digits_cnn, image_mlp
 from tests.processes import run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str, Path]:

@@ -16,6 +16,7 @@ WITH_PYTHON = [page for page in PAGES if any(True for _ in blocks(page, "python"
 YAML_BLOCKS = [block for page in PAGES for block in blocks(page, "yaml")]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # a warning of some library version is no fault of the page
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in WITH_PYTHON])
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

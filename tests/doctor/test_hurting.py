@@ -20,6 +20,7 @@ QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summa
 __all__ = ["workplace"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*")
 def test_it_is_named_before_and_convicted_after(workplace: Path) -> None:
     """Otherwise a good teacher that sees other inputs than its own makes every student worse, and nobody knows."""

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
@@ -20,6 +21,8 @@ from transformers import (
 
 from tests.examples import ctranslate2
 from tests.processes import run
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

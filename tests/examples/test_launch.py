@@ -54,6 +54,7 @@ def stand_in(folder: Path, name: str, says: str) -> None:
     program.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_torchrun_trains_a_recipe_in_two_processes(tmp_path: Path) -> None:
     """Otherwise the first job on the cluster shows what was wrong."""
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))

@@ -14,6 +14,8 @@ from torch import nn
 from knowledge_distillation.export import Exported, export
 from tests.export.students import CLASSES, FEATURES, images, mlp, points
 
+pytestmark = pytest.mark.slow
+
 ONNX = """
 import onnxruntime
 session = onnxruntime.InferenceSession(file)

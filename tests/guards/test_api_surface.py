@@ -42,6 +42,7 @@ def test_every_lazy_name_leads_somewhere() -> None:
         _ = kd.distil  # codespell:ignore
 
 
+@pytest.mark.slow
 def test_every_frozen_module_can_be_imported_alone() -> None:
     """Otherwise the order of a user's imports matters."""
     # In a process of its own, where nothing of ours is loaded yet; what is not ours is loaded once.

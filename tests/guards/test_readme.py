@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.processes import run
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,7 @@ def test_blocks_are_found_in_markdown() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_readmes_python_runs_from_top_to_bottom(tmp_path: Path) -> None:
     """Otherwise a reader's first contact with the project is a traceback."""
     assert BLOCKS

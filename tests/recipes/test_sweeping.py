@@ -75,6 +75,7 @@ def told(found: Sweep) -> list[Any]:
     return [(row["number"], row["state"], row["score"], row["values"]) for row in found.trials]
 
 
+@pytest.mark.slow
 def test_the_best_recipe_gives_the_best_score_again(own: dict[str, Any], workplace: Path) -> None:
     """Otherwise what is written out is another training than the one that won."""
     found = sweep(own, "sweep")
@@ -106,6 +107,7 @@ def test_a_teacher_that_the_sweep_changes_is_trained_in_each_trial(
     assert len(list(Path("sweep/trials").glob("*/teacher/student.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_stopped_and_killed_goes_on_as_if_nothing_had_been(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +186,7 @@ def test_another_seed_chooses_other_values(own: dict[str, Any], workplace: Path)
     assert one.trials[0]["values"] != other.trials[0]["values"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_falls_behind_is_pruned(own: dict[str, Any], workplace: Path) -> None:
     """Otherwise hopeless settings are trained to their end. Rates of 0 learn nothing, so they stay below the median."""
     many = alone(training={"max_epochs": 4, "trainer": QUIET})

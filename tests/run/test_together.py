@@ -30,6 +30,7 @@ def test_a_signal_to_one_process_stops_all_with_one_checkpoint(
     assert digest(tmp_path / "run") == digest(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_sharded_student_is_broken_off_goes_on_and_is_written_whole(tmp_path: Path) -> None:
     """Otherwise FSDP trains, and leaves a part of a student that nobody can load."""
     start(tmp_path / "whole", sharded=True).succeed()

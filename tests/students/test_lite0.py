@@ -11,6 +11,8 @@ from knowledge_distillation import students
 from tests.students.lite0 import DAISY, KEPT, PALACE, lite0, lite0_student, photos
 from tests.students.models import answer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def teacher() -> nn.Module:

@@ -30,6 +30,7 @@ def shortened(value: Any, epochs: int) -> Any:
     return {**short, "max_epochs": epochs, "trainer": QUIET} if "max_epochs" in short else short
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EPOCHS)
 def test_the_student_of_a_shortened_recipe_beats_chance_clearly(name: str, tmp_path: Path) -> None:
     """Otherwise the recipe runs to its end, and what it teaches is noise: chance is 0.1 on ten digits."""

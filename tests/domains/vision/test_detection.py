@@ -327,6 +327,7 @@ def test_the_doctor_asks_a_detector_for_its_losses_and_leaves_no_trace() -> None
     assert not model.training
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_and_evaluates_a_detector(tmp_path: Path) -> None:
     """Otherwise the way from annotated images to a smaller detector ends in a traceback, or teaches nothing."""
     render(tmp_path / "scenes", 8, 4)

@@ -230,6 +230,7 @@ def test_presets_take_the_labels_of_this_data(preset: str) -> None:
     assert torch.isfinite(total)
 
 
+@pytest.mark.slow
 def test_a_recipe_trains_evaluates_and_ships_a_segmenter(tmp_path: Path) -> None:
     """Otherwise the way from a folder of masks to a smaller model ends in a traceback, or teaches nothing."""
     render(tmp_path / "scenes", 8, 4)

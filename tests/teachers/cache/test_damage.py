@@ -63,6 +63,7 @@ def injected() -> dict[str, Any]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "count"),
     [

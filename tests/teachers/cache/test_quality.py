@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 
+import pytest
 import torch
 
 from knowledge_distillation import distill
@@ -13,6 +14,7 @@ from knowledge_distillation.teachers import CachedTeacher, Teacher, write_cache
 from tests.training.toys import QUIET
 
 
+@pytest.mark.slow
 def test_students_of_the_cache_are_as_good_as_students_of_the_live_teacher(tmp_path: Path) -> None:
     """The demo's task, 3 seeds, answers in float16: the means differ by less than the seeds do."""
     torch.manual_seed(0)
