@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from knowledge_distillation.domains.csv_rows import rows_of
 from knowledge_distillation.errors import ConfigError, nearest
 
 DELIMITERS = {".tsv": "\t", ".csv": ","}
@@ -20,13 +21,16 @@ Record = Mapping[Any, Any]
 def records_of(file: Path, wanted: Sequence[Field]) -> Iterator[tuple[int, Record | str]]:
     """Number of each line that is not empty, and its record by field, or what is wrong with it.
 
+    A record of several lines, which quotes make one, has the number of the first; if it is wrong, each of them is told.
+
     Args:
         file: .tsv as GLUE's files are, tab-separated and never quoted; .csv, quoted where needed; or .jsonl, one JSON
             object a line. In UTF-8.
         wanted: what the header must have. Numbers stand for columns of a file without a header.
 
     Raises:
-        ConfigError: if there is no such file, it is of another kind or has no such columns.
+        ConfigError: if there is no such file, it is of another kind or has no such columns, or a quote in it is never
+            closed.
     """
     kind = file.suffix.lower()
     if kind not in (*DELIMITERS, ".jsonl"):
@@ -70,30 +74,26 @@ def _rows(text: str, delimiter: str, wanted: Sequence[Field], file: Path) -> Ite
     if delimiter == "\t":
         reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     else:
-        reader = csv.reader(lines, delimiter=delimiter)
-    names = None
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    rows = rows_of(reader, file)
+    names: list[str] | None = None
     if any(isinstance(field, str) for field in wanted):
-        names = next(reader, [])
+        header: list[str] | str = next((row for _, _, row in rows), [])
+        if isinstance(header, str):
+            raise ConfigError(
+                f"The first line of {file} must name its columns, and cannot be read: {header}. Correct it."
+            )
+        names = header
         for field in wanted:
             if field not in names:
                 raise ConfigError(
                     f"{file} has no column {field!r}: its first line names {names}. {nearest(str(field), names)} Where "
                     "there is no header, give the columns' numbers from 0."
                 )
-    width = None if names is None else len(names)
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            yield reader.line_num, str(error)
-            continue
-        if row is None:
-            return
-        if not row:
-            continue
-        if names is None:
-            yield reader.line_num, dict(enumerate(row))
-        elif len(row) != width:
-            yield reader.line_num, f"it has {len(row)} columns of {width}"
-        else:
-            yield reader.line_num, dict(zip(names, row, strict=True))
+    for first, last, row in rows:
+        if isinstance(row, list) and names is not None and len(row) not in (0, len(names)):
+            row = f"it has {len(row)} columns of {len(names)}"
+        if isinstance(row, str):
+            yield from ((line, row) for line in range(first, last + 1))
+        elif row:
+            yield first, dict(zip(range(len(row)) if names is None else names, row, strict=True))

@@ -131,11 +131,21 @@ def test_a_quote_within_a_row_counts_the_lines_it_takes_away(tmp_path: Path, cap
     assert len(all_rows(data)[0]) == 996
 
 
+def test_a_quote_before_more_than_a_field_holds_is_an_error(tmp_path: Path) -> None:
+    """Otherwise thousands of rows behind it are one bad row, and the table is read on from the middle of nowhere."""
+    path = Path(written(tmp_path / "t.csv", people(20_000)))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[10] = '"' + lines[10]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"begins in line 11 is never closed, or not within 131,072 characters"):
+        read(str(path), bad_rows=0.99)
+
+
 def test_a_quote_that_is_never_closed_is_an_error(tmp_path: Path) -> None:
     """Otherwise all rows behind it are one bad row."""
     path = Path(written(tmp_path / "t.csv", people(50)))
     path.write_text(path.read_text(encoding="utf-8") + '"12,Bonn,1.5,no\n1,Bonn,1.5,no\n', encoding="utf-8")
-    with pytest.raises(ConfigError, match="behind line 51 is never closed"):
+    with pytest.raises(ConfigError, match=r"begins in line 52 is never closed"):
         read(str(path))
 
 
@@ -154,6 +164,32 @@ def test_rows_without_target_are_learnt_from_the_teacher_alone(tmp_path: Path) -
     weights = numbers.train.dataset.tensors[1]
     assert weights.shape[1] == 1
     assert int(weights.isnan().sum()) == sum(row[0] % 2 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["none", "NA", "null", "?"])
+def test_a_class_may_be_called_none(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise those who are not ill are no class but rows without a label, and the student finds all ill."""
+    rows = people(60)
+    for row in rows:
+        row[3] = {"no": name, "yes": "flu"}[row[3]]
+    for row in rows[:12]:
+        row[3] = " "
+    with caplog.at_level(logging.WARNING):
+        data = read(written(tmp_path / "t.csv", rows), validation=0.25)
+    assert sorted(data.class_names) == sorted([name, "flu"])
+    _, labels = all_rows(data)
+    counts = {label: int((labels == place).sum()) for place, label in enumerate(data.class_names)}
+    assert counts == {name: 24, "flu": 24}
+    assert "12 of 60 rows have no target in 'ill'" in caplog.text
+    assert f"{name!r} in 'ill' is taken for a class" in caplog.text
+
+
+def test_a_number_to_predict_may_still_be_missing_as_na(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise a table as statisticians write it is refused, or rows lose their target without a word."""
+    rows = [[age, "NA" if place % 4 == 0 else height] for place, (age, _, height, _) in enumerate(people(40))]
+    with caplog.at_level(logging.WARNING):
+        csv_table(written(tmp_path / "t.csv", rows, ("age", "height")), "height", task="regression")
+    assert "10 of 40 rows have no target in 'height'" in caplog.text
 
 
 def test_a_category_that_training_never_saw_is_no_random_input(tmp_path: Path) -> None:

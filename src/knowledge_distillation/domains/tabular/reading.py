@@ -5,22 +5,25 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from knowledge_distillation.domains.csv_rows import rows_of
 from knowledge_distillation.domains.labelling import UNLABELLED
 from knowledge_distillation.domains.tabular.table import Table, coded
 from knowledge_distillation.errors import ConfigError, nearest
 
 logger = logging.getLogger(__name__)
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")
-"""Texts, in any case, that say that a value is missing."""
+"""Texts, in any case, that say that a value is missing; of a class the empty one alone, since "none" may be one."""
 MOST_CLASSES = 1000
 Task = Literal["classification", "regression"]
+Kind = Literal["number", "text", "class"]
+"""What stands in a cell: a text is a category, a class a target."""
 
 
 @dataclass(slots=True)
@@ -46,7 +49,8 @@ def read_csv(
 
     Args:
         path: a file in UTF-8 whose first line names the columns.
-        targets: columns to predict; one for classification. A row that lacks one is kept, without label.
+        targets: columns to predict; one for classification. A row that lacks one is kept, without label, and the log
+            counts these. A class is lacking where its cell is empty: "none" and "NA" are names as any other.
         task: what they hold: classes, or numbers.
         categorical: columns of texts. All others must hold finite numbers.
         drop: columns to leave out, such as an identity.
@@ -64,8 +68,9 @@ def read_csv(
             reader = csv.reader(file, delimiter=delimiter, strict=True)
             header = [name.strip() for name in next(reader, [])]
             _check_header(path, header, targets, categorical, drop)
-            texts = {*categorical, *(targets if task == "classification" else ())}
-            rows = _read(path, reader, header, texts, {*drop})
+            kinds: dict[str, Kind] = dict.fromkeys(categorical, "text")
+            kinds |= dict.fromkeys(targets if task == "classification" else (), "class")
+            rows = _read(path, reader, header, kinds, {*drop})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} must be a CSV file in UTF-8, and cannot be read: {error}.") from error
     _judge(path, rows, bad_rows)
@@ -88,47 +93,36 @@ def _check_header(
         )
 
 
-def _read(path: Path, reader: Any, header: Sequence[str], texts: set[str], drop: set[str]) -> _Rows:
-    rows, last = _Rows(), reader.line_num
-    while True:
-        try:
-            row = next(reader)
-            complaint = "" if not row else _complaint(row, header, texts, drop)
-        except StopIteration:
-            return rows
-        except csv.Error as error:
-            row, complaint = [], str(error)
-            if "unexpected end" in complaint:
-                raise ConfigError(
-                    f'{path}: the quote (") that is opened behind line {last} is never closed, so that all rows behind '
-                    "it would be taken for one text. Close it."
-                ) from error
-        first, last = last + 1, reader.line_num
+def _read(path: Path, reader: Any, header: Sequence[str], kinds: Mapping[str, Kind], drop: set[str]) -> _Rows:
+    rows = _Rows()
+    for first, last, row in rows_of(reader, path):
+        complaint = row if isinstance(row, str) else _complaint(row, header, kinds, drop) if row else ""
         if complaint:
             rows.lines_left_out += last - first + 1
             rows.complaints.append(f"line {first if first == last else f'{first} to {last}'}: {complaint}")
         elif row:
             named = zip(header, row, strict=True)
-            rows.cells.append([_cell(text, name in texts) for name, text in named if name not in drop])
+            rows.cells.append([_cell(text, kinds.get(name, "number")) for name, text in named if name not in drop])
+    return rows
 
 
-def _complaint(row: Sequence[str], header: Sequence[str], texts: set[str], drop: set[str]) -> str:
+def _complaint(row: Sequence[str], header: Sequence[str], kinds: Mapping[str, Kind], drop: set[str]) -> str:
     if len(row) != len(header):
         return f"{len(row)} fields for {len(header)} columns"
     for name, text in zip(header, row, strict=True):
-        if name not in texts and name not in drop:
+        if name not in kinds and name not in drop:
             try:
-                _cell(text, False)
+                _cell(text, "number")
             except ValueError:
                 return f"{text[:40]!r} in column {name!r} is no finite number"
     return ""
 
 
-def _cell(text: str, is_text: bool) -> float | str | None:
+def _cell(text: str, kind: Kind) -> float | str | None:
     text = text.strip()
-    if text.lower() in MISSING:
+    if not text or (kind != "class" and text.lower() in MISSING):
         return None
-    if is_text:
+    if kind != "number":
         return text
     number = float(text)
     if not math.isfinite(number) or "_" in text:
@@ -180,7 +174,25 @@ def _table(
         class_names, codes = coded(by_name[_only(path, targets)])
         _check_classes(path, class_names, targets[0])
         wanted = np.nan_to_num(codes - 1, nan=UNLABELLED).astype(np.int64)
-    return Table(str(path), tuple(inputs), tuple(categories), np.stack(values, axis=1), wanted, class_names)
+    table = Table(str(path), tuple(inputs), tuple(categories), np.stack(values, axis=1), wanted, class_names)
+    _tell_targets(table, targets)
+    return table
+
+
+def _tell_targets(table: Table, targets: Sequence[str]) -> None:
+    lacking = int((~table.known).sum())
+    if lacking:
+        logger.warning(
+            "%s: %s of %s rows have no target in %s: only the teacher teaches them.",
+            table.name, f"{lacking:,}", f"{len(table.values):,}", ", ".join(map(repr, targets)),
+        )  # fmt: skip
+    doubtful = [name for name in table.class_names if name.lower() in MISSING]
+    if doubtful:
+        logger.warning(
+            "%s: %s in %r is taken for a class as any other. If it says that the class is not known, leave the cells "
+            "empty.",
+            table.name, " and ".join(map(repr, doubtful)), targets[0],
+        )  # fmt: skip
 
 
 def _only(path: Path, targets: Sequence[str]) -> str:
