@@ -73,6 +73,20 @@ def test_empty_and_broken_lines_are_left_out_with_a_count_and_a_list(
         sentences(path=written(tmp_path, "empty.txt", "\n \n"), tokenizer=model, length=48)
 
 
+def test_a_stray_quote_takes_no_rows_along(model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise thousands of texts behind it become one, cut to its first words, and the log tells of one long text."""
+    rows = [f"{number},the cache {number}" for number in range(40)]
+    unclosed = written(tmp_path, "a.csv", "\n".join(["id,text", *rows[:20], '20,"the cache', *rows[21:]]) + "\n")
+    settings: Any = {"tokenizer": model, "validation": 0.3, "pairs": 4, "length": 48}
+    with pytest.raises(ConfigError, match=r"a\.csv: a quote .* begins in line 22 is never closed"):
+        sentences(path=unclosed, **settings)
+    closed = [*rows[:20], '20,"the cache', *rows[21:23], '23,the" cache', *rows[24:30], '30,"two\nlines"', *rows[31:]]
+    data = sentences(path=written(tmp_path, "b.csv", "\n".join(["id,text", *closed]) + "\n"), **settings)
+    assert len(data.facts["training_rows"]) == 25  # of 36, and 11 are held out
+    assert "4 of 40 lines" in caplog.text
+    assert all(f"line {line}: ',' expected after" in caplog.text for line in (22, 23, 24, 25))
+
+
 def test_pairs_without_a_score_are_left_out_and_a_file_of_them_is_refused(
     model: str, lines: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +180,68 @@ def test_recall_counts_questions_whose_answer_is_among_the_nearest(model: str, l
     assert 0 < found < 30
 
 
+class Told(nn.Module):
+    """Gives each text the vector that it was told for its first token."""
+
+    def __init__(self, vectors: torch.Tensor) -> None:
+        super().__init__()
+        self.vectors = vectors
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.vectors[input_ids[:, 0]]
+
+
+def batches(pairs: list[tuple[int, int]], size: int = 3) -> list[dict[str, torch.Tensor]]:
+    """Pairs of texts of one token each; every second batch is padded."""
+    found = []
+    for begin in range(0, len(pairs), size):
+        ids = torch.tensor(pairs[begin : begin + size]).reshape(-1, 1)
+        behind = torch.zeros(len(ids), begin % 2, dtype=torch.int64)
+        found.append(
+            {"input_ids": torch.cat([ids, behind], 1), "attention_mask": torch.cat([ids * 0 + 1, behind], dim=1)}
+        )
+    return found
+
+
+@pytest.mark.parametrize("kind", ["constant", "zero"])
+@pytest.mark.parametrize("width", [1, 33, 384])
+def test_a_model_that_says_the_same_of_all_texts_finds_none(kind: str, width: int) -> None:
+    """Otherwise a student that collapsed has a recall of 1, and is kept as the best."""
+    one = torch.randn(width, generator=torch.Generator().manual_seed(width))
+    told = Told(one.expand(30, width).contiguous() if kind == "constant" else torch.zeros(30, width))
+    asked = batches([(place, place + 7) for place in range(14)])
+    assert PairPipeline(k=10).run_inference_pipeline(told, asked) == {"inference_result": 0.0, "count": 14}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("scored", [True, False])
+def test_vectors_that_are_no_numbers_have_no_score(value: float, scored: bool) -> None:
+    """Otherwise NaN is nearer than anything: a student that diverged finds every answer, or correlates."""
+    vectors = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    vectors[9, 2] = value
+    asked = batches([(place, place + 7) for place in range(14)])
+    if scored:
+        asked = [{**batch, "labels": torch.arange(float(len(batch["input_ids"])))} for batch in asked]
+    result = PairPipeline(k=3).run_inference_pipeline(Told(vectors), asked)["inference_result"]
+    assert result != result
+
+
+def test_an_answer_of_several_questions_counts_once() -> None:
+    """Otherwise a question loses to copies of its own answer, or to one wrong answer that stands there ten times."""
+    vectors = nn.functional.normalize(torch.tensor([[0.0, 0], [1, 0], [1, 0.1], [1, 0.2], [0, 1]]), dim=1)
+    pairs = [(1, 3), (1, 3), (1, 2), (1, 2), (1, 2), (4, 4)]
+    asked = batches(pairs)
+    share = {k: PairPipeline(k=k).run_inference_pipeline(Told(vectors), asked)["inference_result"] for k in (1, 2)}
+    distinct = sorted({second for _, second in pairs})
+    for k, found in share.items():
+        hits = 0
+        for first, second in pairs:
+            products = {text: float(vectors[first] @ vectors[text]) for text in distinct}
+            hits += sum(value >= products[second] for value in products.values()) <= k
+        assert found == pytest.approx(hits / len(pairs))
+    assert share == {1: pytest.approx(4 / 6), 2: 1.0}
+
+
 def test_shared_neighbours_are_counted_without_the_text_itself() -> None:
     """Otherwise every model shares a tenth with every other, for free."""
     generator = torch.Generator().manual_seed(0)
@@ -183,6 +259,14 @@ def test_a_score_of_nothing_is_refused(model: str, lines: str) -> None:
         PairPipeline().run_inference_pipeline(nn.Identity(), [])
     with pytest.raises(ModelContractError, match=r"gave \(2, 3, 4\)"):
         PairPipeline().run_inference_pipeline(nn.Identity(), [torch.zeros(2, 3, 4)])
+    with pytest.raises(ModelContractError, match="a batch is a Tensor without"):
+        PairPipeline().run_inference_pipeline(nn.Identity(), [torch.zeros(4, 3)])
+
+
+def test_a_length_beyond_the_teachers_positions_is_refused_before_it_is_asked(model: str, lines: str) -> None:
+    """Otherwise the data ends in an IndexError of the depths, or only texts that are long enough tell."""
+    with pytest.raises(ConfigError, match="must have at most 64 tokens, the positions of"):
+        sentences(path=lines, tokenizer=model, validation=0.3, pairs=4, length=65)
 
 
 def test_the_teacher_is_asked_quietly(model: str, lines: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -95,6 +95,17 @@ def test_an_activation_is_never_imported_by_its_name(tokenizer: Any, tmp_path: P
         sentence_encoder(place)
 
 
+@pytest.mark.parametrize("content", [None, "{}"], ids=["missing", "empty"])
+def test_a_pooling_that_is_named_and_not_said_is_refused(content: str | None, tokenizer: Any, tmp_path: Path) -> None:
+    """Otherwise a model whose download broke off is averaged, though it was trained by its first token."""
+    place = tiny.saved(tmp_path, tiny.bert(len(tokenizer), 1), tokenizer, ("Pooling", None))
+    if content is not None:
+        (tmp_path / "1_Pooling").mkdir()
+        (tmp_path / "1_Pooling" / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"'1_Pooling' of .* must say in config\.json how tokens become a vector"):
+        sentence_encoder(place)
+
+
 def test_a_plain_transformer_says_that_its_pooling_is_a_guess(
     tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,6 +180,60 @@ def test_sentence_transformers_reads_what_is_saved(
         said = opened.encode(texts[:6], convert_to_tensor=True)
         some = ids_of(tokenizer, texts[:6]) if name == "cut" else tokenizer(texts[:6])["input_ids"]
         torch.testing.assert_close(said, embedded(made, some), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "static"])
+def test_what_is_saved_is_used_as_its_source_was(
+    kind: str, tokenizer: Any, texts: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the student is asked without the prompt that it copied the vectors of, and finds worse in use alone."""
+    theirs = pytest.importorskip("sentence_transformers", exc_type=ImportError)
+    part = tiny.pooling("mean_tokens")
+    part[1]["include_prompt"] = False
+    place = tiny.saved(tmp_path / "source", tiny.bert(len(tokenizer), 1), tokenizer, part)
+    use = {"prompts": {"query": "the cache ", "document": ""}, "default_prompt_name": "query"}
+    (tmp_path / "source" / "config_sentence_transformers.json").write_text(
+        json.dumps({**use, "similarity_fn_name": "euclidean"})
+    )
+    (tmp_path / "source" / "sentence_bert_config.json").write_text('{"max_seq_length": 48, "do_lower_case": true}')
+    rows = ids_of(tokenizer, texts)
+    made: Any = sentence_encoder(place) if kind == "transformer" else static_embedding(place, training_rows=rows)
+    assert caplog.text.count("puts the prompt 'query' ('the cache ')") == 1
+    made.save_pretrained(tmp_path / "saved")
+    opened = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    assert opened.similarity_fn_name == "euclidean"
+    assert (opened.prompts, opened.default_prompt_name) == (use["prompts"], "query")
+    if kind == "transformer":
+        assert json.loads((tmp_path / "saved" / "sentence_bert_config.json").read_text())["do_lower_case"] is True
+        source = theirs.SentenceTransformer(place, device="cpu")
+        same = [each.encode(texts[:4], convert_to_tensor=True) for each in (opened, source)]
+        torch.testing.assert_close(*same, atol=1e-5, rtol=1e-4)
+
+
+def test_a_table_of_sentence_transformers_answers_as_there(tokenizer: Any, texts: list[str], tmp_path: Path) -> None:
+    """Otherwise a text of unknown words is no text, and a teacher's vectors are others than those it is known for."""
+    theirs = pytest.importorskip("sentence_transformers.sentence_transformer.modules", exc_type=ImportError)
+    from sentence_transformers import SentenceTransformer
+
+    table = torch.randn(len(tokenizer), 8, generator=torch.Generator().manual_seed(0))
+    opened = SentenceTransformer(modules=[theirs.StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu")
+    opened.save(str(tmp_path), create_model_card=False)
+    some = [*texts[:4], "the \u2603 cache", "\u2603"]
+    assert tokenizer.unk_token_id in tokenizer(some[-1])["input_ids"]
+    said = opened.encode(some, convert_to_tensor=True, normalize_embeddings=True)
+    ours = embedded(static_embedding(str(tmp_path)), tokenizer(some)["input_ids"])
+    torch.testing.assert_close(ours, said, atol=1e-5, rtol=1e-4)
+
+
+def test_a_dense_layer_behind_a_table_is_refused(model: str, tokenizer: Any, texts: list[str], tmp_path: Path) -> None:
+    """Otherwise it is left out without a word, and the vectors have another length and meaning."""
+    made: Any = static_embedding(model, training_rows=ids_of(tokenizer, texts))
+    made.save_pretrained(tmp_path)
+    listed = json.loads((tmp_path / "modules.json").read_text())
+    listed.insert(1, {"idx": 1, "name": "1", "path": "1_Dense", "type": "sentence_transformers.models.Dense"})
+    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    with pytest.raises(ConfigError, match="stands a dense layer, which is not run here"):
+        static_embedding(str(tmp_path))
 
 
 def test_what_sentence_transformers_saves_is_read(model: str, texts: list[str], tokenizer: Any, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def sentences(
 
     Raises:
         ConfigError: if files are missing or of another form, at least half of their lines hold no text, nothing is left
-            to validate on, or an argument is out of its range.
+            to validate on, the teacher reads other tokens or fewer than `length`, or an argument is out of its range.
     """
     check_whole("pairs", pairs, 0)
     check_whole("batch_size", batch_size, 1, "texts")
@@ -88,7 +88,8 @@ def sentences(
     parts: dict[str, PairRows] = {}
     if pairs:
         rows = _ids(own, held, length, too_long, "validation")
-        parts |= _compared(rows, teacher or tokenizer, pairs, seed, mark_of(own))
+        vectors = _asked(teacher or tokenizer, rows, vocabulary=tokens_of(own), length=length, mark=mark_of(own))
+        parts |= _compared(rows, vectors, pairs, seed)
     files = {**{name: (file, score) for name, file in (scored or {}).items()},
              **{name: (file, None) for name, file in (retrieval or {}).items()}}  # fmt: skip
     for name, (file, number) in files.items():
@@ -125,14 +126,18 @@ def _ids(tokenizer: Any, texts: Sequence[str], length: int, too_long: TooLong, w
     return [found.ids for found in encoded(tokenizer, texts, None, length, too_long, where)]
 
 
-def _compared(rows: Sequence[Ids], teacher: str, pairs: int, seed: int, mark: int) -> dict[str, PairRows]:
+def _asked(teacher: str, rows: Sequence[Ids], *, vocabulary: int, length: int, mark: int) -> Tensor:
+    """The teacher's vectors of texts at unit length, float32 [texts, dimensions]."""
     if len(rows) < 2:
         raise ConfigError(
             f"To compare texts there must be at least 2 held out, and there is {len(rows)}. Hold out more."
         )
     logger.info("asking %s about %d held-out texts", teacher, len(rows))
-    vectors = F.normalize(embedded(sentence_encoder(teacher, tokenizer_mark=mark), rows), dim=-1)
+    model = sentence_encoder(teacher, vocabulary=vocabulary, length=length, tokenizer_mark=mark)
+    return F.normalize(embedded(model, rows), dim=-1)
 
+
+def _compared(rows: Sequence[Ids], vectors: Tensor, pairs: int, seed: int) -> dict[str, PairRows]:
     def alike(chosen: Tensor) -> PairRows:
         return PairRows(rows, chosen, (vectors[chosen[:, 0]] * vectors[chosen[:, 1]]).sum(dim=1))
 

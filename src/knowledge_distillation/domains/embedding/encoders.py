@@ -10,15 +10,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from knowledge_distillation.accepted import check_whole
-from knowledge_distillation.domains.embedding.folders import (
-    head_of,
-    longest_text,
-    parts_of,
-    write_length,
-    write_parts,
-)
+from knowledge_distillation.domains.embedding.folders import head_of, parts_of, write_parts
 from knowledge_distillation.domains.embedding.heads import Dense, Normalize, Pooling
 from knowledge_distillation.domains.embedding.reduction import principal_axes
+from knowledge_distillation.domains.embedding.settings import longest_text, warn_of_prompt, write_settings
 from knowledge_distillation.domains.pretrained import check_fits, has_tokenizer_of, load_pretrained, positions_of
 from knowledge_distillation.domains.tokenizers import load_tokenizer
 from knowledge_distillation.errors import ConfigError
@@ -60,7 +55,9 @@ class SentenceEncoder(nn.Module):
         return dense[-1].linear.out_features if dense else int(config.hidden_size)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write a folder that sentence-transformers loads, with the tokenizer of the model that it came from.
+        """Write a folder that sentence-transformers loads and uses as the one that the model came from.
+
+        Tokenizer, prompts, similarity and lower case are those of that one.
 
         Raises:
             ConfigError: if that tokenizer is not to be had any more.
@@ -72,7 +69,7 @@ class SentenceEncoder(nn.Module):
         tokenizer.save_pretrained(home)
         encoder: Any = self.encoder
         encoder.save_pretrained(home)
-        write_length(home, self.length)
+        write_settings(home, self.source, self.length)
         heads: list[Any] = [self.pooling, *self.head]
         write_parts(home, "Transformer", heads, encoder.config.hidden_size)
 
@@ -93,7 +90,7 @@ def sentence_encoder(
 
     Args:
         path: a local folder, or an id of the Hugging Face hub. A transformer without modules.json gets the mean of its
-            tokens, and a warning says so.
+            tokens, and a warning says so; another one tells of a default prompt, which texts here do not get.
         dimensions: of shorter embeddings: a linear layer that keeps the principal axes of the model's embeddings of
             training texts (see `principal_axes`). None for none.
         vocabulary: tokens of the data's tokenizer; the model must have a row for each. 0 looks at nothing.
@@ -112,6 +109,7 @@ def sentence_encoder(
         raise ConfigError(f"{path!r} is no transformer but a {parts[0][0]}. Load it by the name static_embedding.")
     if parts[1] == ("Pooling", ""):
         logger.warning("%r says nothing of its pooling (no modules.json): the mean of its tokens is taken.", path)
+    warn_of_prompt(path)
     encoder = load_pretrained("AutoModel", path, "embedding model", extra="embedding")
     pooling, *head = (head_of(path, kind, folder) for kind, folder in parts[1:])
     check_fits(encoder, path, vocabulary, length)

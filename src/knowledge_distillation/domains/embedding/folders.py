@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
 
+from knowledge_distillation.domains.embedding.files import file_in, json_in, write_json
 from knowledge_distillation.domains.embedding.heads import Dense, Normalize, Pooling, PoolingMode
-from knowledge_distillation.errors import ConfigError, MissingExtraError, nearest
-from knowledge_distillation.untrusted.plain import json_of
+from knowledge_distillation.errors import ConfigError, nearest
 
 MODULES = "modules.json"
-LENGTH = "sentence_bert_config.json"
 WEIGHTS = "model.safetensors"
 MODES: Mapping[str, PoolingMode] = {"mean_tokens": "mean", "cls_token": "cls", "max_tokens": "max"}  # nosec B105
 """Pooling by the names that all versions of sentence-transformers read."""
@@ -32,7 +30,7 @@ def parts_of(place: str) -> list[tuple[str, str]]:
     Raises:
         ConfigError: if there is a part of another kind than `KNOWN`, or their order is another one.
     """
-    listed = _json(place, MODULES)
+    listed = json_in(place, MODULES)
     if listed is None:
         return [("Transformer", ""), ("Pooling", "")]
     try:
@@ -60,14 +58,20 @@ def head_of(place: str, kind: str, folder: str) -> Pooling | Dense | Normalize:
     """A part behind the transformer, with its weights.
 
     Raises:
-        ConfigError: if the pooling or the activation is not known, or weights are missing or do not fit.
+        ConfigError: if the pooling or the activation is not known or not said, or weights are missing or do not fit.
     """
     if kind == "Normalize":
         return Normalize()
-    said = _json(place, f"{folder}/config.json") if folder else {}
+    said = json_in(place, f"{folder}/config.json") if folder else {}
     if kind == "Pooling":
-        return Pooling(_mode(place, said or {"pooling_mode": "mean"}))
-    weights = _file(place, f"{folder}/{WEIGHTS}")
+        if folder and not (said and isinstance(said, Mapping)):
+            raise ConfigError(
+                f"The pooling {folder!r} of {place!r} must say in config.json how tokens become a vector, and says "
+                "nothing: by a guess the vectors could be others. Copy the file from where the model came from."
+            )
+        mode = _mode(place, said or {"pooling_mode": "mean"})
+        return Pooling(mode, include_prompt=bool(said.get("include_prompt", True)))
+    weights = file_in(place, f"{folder}/{WEIGHTS}")
     if not said or weights is None:
         raise ConfigError(
             f"The dense layer {folder!r} of {place!r} must have config.json and {WEIGHTS}: of other formats some hold "
@@ -86,19 +90,13 @@ def head_of(place: str, kind: str, folder: str) -> Pooling | Dense | Normalize:
     return dense
 
 
-def longest_text(place: str, tokenizer: Any) -> int | None:
-    """Tokens to which the model's makers cut texts; None where they do not say."""
-    said = (_json(place, LENGTH) or {}).get("max_seq_length") or tokenizer.model_max_length
-    return int(said) if isinstance(said, int) and said < 10**9 else None  # a tokenizer without says 10**30
-
-
 def static_weights(place: str, folder: str) -> Any:
     """The table of a static embedding, float32 [tokens, dimensions].
 
     Raises:
         ConfigError: if it is missing, or stands in parts of which rows are made first, as in some model2vec models.
     """
-    file = _file(place, f"{folder}/{WEIGHTS}" if folder else WEIGHTS)
+    file = file_in(place, f"{folder}/{WEIGHTS}" if folder else WEIGHTS)
     found = {} if file is None else load_file(file)
     if "embedding.weight" not in found:
         raise ConfigError(
@@ -109,7 +107,7 @@ def static_weights(place: str, folder: str) -> Any:
 
 
 def write_parts(folder: Path, first: str, heads: Sequence[Pooling | Dense | Normalize], width: int) -> None:
-    """Everything of a model's folder but its first part and the tokenizer.
+    """The parts of a model's folder behind its first one, and the list of all.
 
     Args:
         folder: that exists.
@@ -126,9 +124,11 @@ def write_parts(folder: Path, first: str, heads: Sequence[Pooling | Dense | Norm
         parts.append(entry)
         if isinstance(head, Pooling):
             modes = {f"{PREFIX}{name}": mode == head.mode for name, mode in MODES.items()}
-            _write(place / "config.json", {"word_embedding_dimension": width, **modes})
+            # only where it says something: the oldest versions that read such folders do not know it
+            prompt = {} if head.include_prompt else {"include_prompt": False}
+            write_json(place / "config.json", {"word_embedding_dimension": width, **modes, **prompt})
         elif isinstance(head, Dense):
-            _write(
+            write_json(
                 place / "config.json",
                 {
                     "in_features": head.linear.in_features,
@@ -139,13 +139,7 @@ def write_parts(folder: Path, first: str, heads: Sequence[Pooling | Dense | Norm
             )
             weights = {name: value.detach().contiguous() for name, value in head.state_dict().items()}
             save_file(weights, place / WEIGHTS)
-    _write(folder / MODULES, parts)
-    _write(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine", "prompts": {}})
-
-
-def write_length(folder: Path, length: int) -> None:
-    """How many tokens of a text the model reads."""
-    _write(folder / LENGTH, {"max_seq_length": length, "do_lower_case": False})
+    write_json(folder / MODULES, parts)
 
 
 def _mode(place: str, said: Mapping[str, Any]) -> PoolingMode:
@@ -160,38 +154,3 @@ def _mode(place: str, said: Mapping[str, Any]) -> PoolingMode:
             "model."
         )
     return found[0]  # type: ignore[return-value]
-
-
-def _json(place: str, name: str) -> Any:
-    file = _file(place, name)
-    if file is None:
-        return None
-    try:
-        return json_of(Path(file))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{name} of {place!r} must be JSON, and cannot be read: {error}.") from error
-
-
-def _file(place: str, name: str) -> str | None:
-    """Where a file of a folder or of the hub lies; None where it has none."""
-    if Path(place).is_dir():
-        found = Path(place) / name
-        return str(found) if found.is_file() else None
-    try:
-        from transformers.utils.hub import cached_file
-    except ImportError as error:
-        raise MissingExtraError(
-            "Embedding models need Transformers: pip install 'knowledge-distillation-toolkit[embedding]'"
-        ) from error
-    try:
-        there: str | None = cached_file(place, name, _raise_exceptions_for_missing_entries=False)
-    except Exception as error:  # of the network, the hub or the name
-        raise ConfigError(
-            f"No embedding model can be loaded from {place!r}: {type(error).__name__}: {str(error)[:300]} Name a local "
-            "folder, or an id of the Hugging Face hub."
-        ) from error
-    return there
-
-
-def _write(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=2), encoding="utf-8")

@@ -49,19 +49,21 @@ class Pooling(nn.Module):
 
     Args:
         mode: see there.
+        include_prompt: whether sentence-transformers pools a prompt's tokens too; texts here have no prompt, and it is
+            kept for what is saved.
 
     Raises:
         ConfigError: if there is no such mode.
     """
 
-    def __init__(self, mode: PoolingMode) -> None:
+    def __init__(self, mode: PoolingMode, *, include_prompt: bool = True) -> None:
         super().__init__()
         if mode not in get_args(PoolingMode):
             raise ConfigError(
                 f"The tokens of a text must be pooled by one of {', '.join(get_args(PoolingMode))}, got {mode!r}: with "
                 "another way than the model was trained for its vectors mean nothing."
             )
-        self.mode = mode
+        self.mode, self.include_prompt = mode, include_prompt
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         return pooled(states, mask, self.mode)

@@ -14,6 +14,7 @@ from knowledge_distillation.domains.embedding.encoders import SentenceEncoder, s
 from knowledge_distillation.domains.embedding.encoding import embedded
 from knowledge_distillation.domains.embedding.folders import WEIGHTS, parts_of, static_weights, write_parts
 from knowledge_distillation.domains.embedding.heads import Normalize
+from knowledge_distillation.domains.embedding.settings import warn_of_prompt, write_settings
 from knowledge_distillation.domains.tokenizers import load_tokenizer, mark_of
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.inputs import check_positive
@@ -22,11 +23,11 @@ from knowledge_distillation.losses.inputs import check_positive
 class StaticEmbedding(nn.Module):
     """The mean of the vectors of a text's tokens, at unit length.
 
-    Special tokens, which a tokenizer adds to each text, do not count: sentence-transformers reads such models without.
+    Tokens that a tokenizer adds to each text do not count: sentence-transformers reads such models without.
 
     Args:
         table: float32 [tokens, dimensions].
-        special: ids of special tokens.
+        special: ids of tokens that do not count.
         source: folder or hub id of the tokenizer.
     """
 
@@ -36,7 +37,7 @@ class StaticEmbedding(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(len(table), table.shape[1], _weight=table.clone())
         self.head = Normalize()
-        self.register_buffer("special", torch.tensor(sorted(special)), persistent=False)
+        self.register_buffer("special", torch.tensor(sorted(special), dtype=torch.int64), persistent=False)
         self.source = source
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -50,6 +51,8 @@ class StaticEmbedding(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that sentence-transformers loads as its StaticEmbedding, with the tokenizer.
 
+        Prompts and similarity are those of the folder that it came from.
+
         Raises:
             ConfigError: if the tokenizer is not to be had any more.
         """
@@ -58,6 +61,7 @@ class StaticEmbedding(nn.Module):
         load_tokenizer(self.source).save_pretrained(home)
         save_file({"embedding.weight": self.embedding.weight.detach().contiguous()}, home / WEIGHTS)
         write_parts(home, "StaticEmbedding", [self.head], self.embedding.embedding_dim)
+        write_settings(home, self.source)
 
 
 def static_embedding(
@@ -75,14 +79,15 @@ def static_embedding(
 
     Args:
         path: a local folder, or an id of the Hugging Face hub: an embedding model as of `sentence_encoder`, or static
-            embeddings, which are loaded as they are.
+            embeddings, which are loaded as they are: every token counts that the tokenizer does not add itself.
         dimensions: as of `sentence_encoder`; a teacher with the same gives vectors in the same axes. None for none.
         sif: a, above 0; smaller weighs frequent words down more.
         tokenizer_mark: as of `sentence_encoder`.
         training_rows: token ids of training texts, from the data.
 
     Raises:
-        ConfigError: as of `sentence_encoder`; also if there is no training text, or `sif` is not above 0.
+        ConfigError: as of `sentence_encoder`; also if there is no training text, `sif` is not above 0, or a dense layer
+            stands behind static embeddings.
 
     Reference: Tulkens, van Dongen (2024), model2vec; weights of Arora, Liang, Ma (2017), A Simple but Tough-to-Beat
         Baseline for Sentence Embeddings, ICLR.
@@ -92,20 +97,26 @@ def static_embedding(
     """
     check_positive("sif", sif)
     tokenizer = load_tokenizer(path)
-    special = list(tokenizer.all_special_ids)
-    kind, folder = parts_of(path)[0]
+    (kind, folder), *heads = parts_of(path)
     if kind == "StaticEmbedding":
+        if any(head == "Dense" for head, _ in heads):
+            raise ConfigError(
+                f"Behind the static embeddings {path!r} stands a dense layer, which is not run here: without it the "
+                "vectors would be others. Multiply the table by it, and save that as the StaticEmbedding."
+            )
         if tokenizer_mark and mark_of(tokenizer) != tokenizer_mark:
             raise ConfigError(
                 f"The tokenizer that lies beside the static embeddings {path!r} is another one than the data's: the "
                 "same ids mean other words to them, and nothing would show it. Name it as data.tokenizer."
             )
-        return StaticEmbedding(static_weights(path, folder), special, source=path)
+        warn_of_prompt(path)
+        return StaticEmbedding(static_weights(path, folder), _added(tokenizer), source=path)
     if not training_rows:
         raise ConfigError(
             "Static embeddings weigh each token by how often it occurs, and there is no training text to count in. "
             "Use the data set 'sentences', or pass training_rows."
         )
+    special = list(tokenizer.all_special_ids)
     model = sentence_encoder(path, dimensions=dimensions, tokenizer_mark=tokenizer_mark, training_rows=training_rows)
     vectors = _of_tokens(model, tokenizer)
     shares = frequencies(training_rows, len(vectors), special)
@@ -122,6 +133,12 @@ def frequencies(rows: Sequence[Sequence[int]], tokens: int, special: Sequence[in
         counts += torch.bincount(ids, minlength=tokens)
     counts[list(special)] = 0
     return (counts.double() / counts.sum().clamp(min=1)).float()
+
+
+def _added(tokenizer: Any) -> list[int]:
+    """Ids that the tokenizer puts around a text."""
+    found = tokenizer("a", return_special_tokens_mask=True)
+    return sorted({at for at, own in zip(found["input_ids"], found["special_tokens_mask"], strict=True) if own})
 
 
 def _of_tokens(model: Any, tokenizer: Any) -> Tensor:
