@@ -137,6 +137,19 @@ def test_a_box_beyond_the_edge_is_cut_and_told(tmp_path: Path, caplog: pytest.Lo
     assert ((8.0, 6.0, 12.0, 10.0),) in boxes
 
 
+def test_a_category_with_two_names_is_refused(tmp_path: Path) -> None:
+    """Otherwise boats are learnt, birds are scored, and the table of scores says birds."""
+    scenes(tmp_path / "val", GOOD, categories=[{"id": 7, "name": "bird"}, {"id": 3, "name": "bicycle"}])
+    home = scenes(tmp_path, GOOD)
+    settings = {**LOCAL, "validation": "val/boxes.json", "validation_images": "val/images"}
+    with pytest.raises(
+        ConfigError, match=r"Category 3 .* 'boat' in the training file and 'bicycle' in val/boxes\.json"
+    ):
+        coco(path=str(home), **settings)
+    scenes(tmp_path / "val", GOOD)
+    assert coco(path=str(home), **settings).facts["classes"] == 3
+
+
 def test_files_that_are_missing_damaged_or_of_another_size_are_listed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

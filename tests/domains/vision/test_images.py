@@ -107,6 +107,30 @@ def test_labels_are_the_places_of_the_sorted_folders_in_both_parts(tmp_path: Pat
         image_folder(path=str(home), size=8)
 
 
+def test_folders_of_editors_are_no_classes(tmp_path: Path) -> None:
+    """Otherwise a notebook's or a desktop's hidden folder is a class of its own, or its copies are trained on."""
+    home = folders(tmp_path)
+    for place in ("train", "val", "train/cat"):
+        saved(coloured(), home / place / ".ipynb_checkpoints" / "0-checkpoint.png")
+    data = image_folder(path=str(home), size=8)
+    assert list(data.class_names) == ["cat", "dog"]
+    assert len(data.train.dataset) == 8  # type: ignore[arg-type]
+    assert len(data.validation["val"].dataset) == 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_classes_without_an_image_are_named(part: str, tmp_path: Path) -> None:
+    """Otherwise the student has an answer more than there is anything to learn of, and no word says so."""
+    home = folders(tmp_path)
+    for name in ("cow", "emu"):
+        saved(coloured(), home / "train" / name / "0.png")
+        (home / part / name / "0.png").unlink(missing_ok=True)
+        (home / part / name).mkdir(parents=True, exist_ok=True)
+        (home / part / name / "gone.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"must hold an image that can be read, and cow, emu hold none"):
+        image_folder(path=str(home), size=8)
+
+
 def test_validation_takes_the_centre_and_training_a_part(tmp_path: Path) -> None:
     """Otherwise the score depends on chance, or on the border of the image."""
     image = Image.new("RGB", (64, 64), (255, 0, 0))

@@ -106,6 +106,27 @@ def test_too_few_classes_are_an_error_and_no_list(tmp_path: Path) -> None:
         segmentation_folder(path=str(pairs(tmp_path)), classes=2, **AS_THEY_ARE)
 
 
+def test_masks_of_0_and_255_are_no_perfect_student(tmp_path: Path) -> None:
+    """Otherwise every pixel of the object is void, all that is left is background, and any student scores 1."""
+    home = pairs(tmp_path)
+    for file in (home / "masks").iterdir():
+        saved(Image.fromarray(np.where(np.arange(120).reshape(10, 12) % 3 == 0, 255, 0).astype(np.uint8)), file)
+    with pytest.raises(ConfigError, match=r"and hold \[0, 255\], of which 255 \(ignore\) does not count"):
+        segmentation_folder(path=str(home), classes=2, **AS_THEY_ARE)
+
+
+def test_classes_that_no_training_mask_holds_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Otherwise classes numbered from 1 leave the last one untaught, and the score does not show it."""
+    home = pairs(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        segmentation_folder(path=str(home), classes=["sky", "road", "car", "tree", "dog"], **AS_THEY_ARE)
+    assert "2 of 5 classes are in no training mask, so that no label teaches them: tree, dog." in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        segmentation_folder(path=str(home), classes=3, **AS_THEY_ARE)
+    assert "no training mask" not in caplog.text
+
+
 def test_folders_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     """Otherwise the list in the log has as many lines as there are images."""
     home = pairs(tmp_path)
@@ -141,6 +162,41 @@ def test_pascal_voc_is_read_as_it_lies_on_the_disk(tmp_path: Path) -> None:
     (lists / "train.txt").write_text("2007_0\n2007_9\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"of 2 names 1 are not there, among them '2007_9'"):
         pascal_voc(path=str(tmp_path))
+
+
+def scenes_in_cities(home: Path) -> Path:
+    """Two cities with an image of the same name each, and one of a name with a blank; masks tell which is which."""
+    for value, name in enumerate(("aachen/1", "bonn/1", "bonn/2", "bonn/old town")):
+        saved(coloured(value), home / "images" / f"{name}.png")
+        mask = np.full((10, 12), value, dtype=np.uint8)
+        mask[0] = 4
+        saved(Image.fromarray(mask), home / "masks" / f"{name}.png")
+    return home
+
+
+def towns(loader: Any) -> list[int]:
+    """The masks' numbers of a loader's samples."""
+    return sorted({int(loader.dataset[place][1][-1, -1]) for place in range(len(loader.dataset))})
+
+
+def test_lists_tell_images_of_one_name_in_several_folders_apart(tmp_path: Path) -> None:
+    """Otherwise a split lists images of one city, and those of another are trained on or scored."""
+    home = scenes_in_cities(tmp_path)
+    (home / "train.txt").write_text("bonn/1.png\nbonn/old town\n", encoding="utf-8")
+    (home / "val.txt").write_text("aachen/1\n2 1 further words\n", encoding="utf-8")
+    named = {"path": str(home), "classes": 5, "train": "train.txt", "validation": "val.txt"}
+    data = segmentation_folder(**named, **AS_THEY_ARE)
+    assert (towns(data.train), towns(data.validation["val"])) == ([1, 3], [0, 2])
+    rest = segmentation_folder(**{**named, "train": None}, **AS_THEY_ARE)
+    assert towns(rest.train) == [1, 3]
+
+
+def test_a_name_of_several_images_is_refused(tmp_path: Path) -> None:
+    """Otherwise the one that is found last is learnt from, and the other never."""
+    home = scenes_in_cities(tmp_path)
+    (home / "val.txt").write_text("1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"'1' is the name of 2, such as aachen/1\.png and bonn/1\.png"):
+        segmentation_folder(path=str(home), classes=5, validation="val.txt", **AS_THEY_ARE)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +272,14 @@ def test_mean_iou_is_the_mean_of_intersection_over_union() -> None:
     model = Maps(nn.functional.one_hot(answer, 3).movedim(-1, 1).float())
     result = mean_iou(3).run_inference_pipeline(model, [(torch.zeros(1, 3, 2, 4), labels)])
     assert float(result["inference_result"]) == pytest.approx((2 / 4 + 2 / 3 + 1 / 2) / 3)
+
+
+def test_a_class_that_nobody_sees_is_left_out_of_the_mean() -> None:
+    """Otherwise a perfect student scores 2/3 because the pictures show no dog, or a page says so."""
+    labels = torch.tensor([[[0, 0, 1, 1]]])
+    model = Maps(nn.functional.one_hot(labels, 3).movedim(-1, 1).float())
+    result = mean_iou(3).run_inference_pipeline(model, [(torch.zeros(1, 3, 1, 4), labels)])
+    assert float(result["inference_result"]) == 1.0
 
 
 @pytest.mark.parametrize("preset", ["cwd", "pixel_kd"])

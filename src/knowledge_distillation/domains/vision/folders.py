@@ -48,7 +48,8 @@ def image_folder(
 
     Training images are cropped at random (0.08 to 1 of the area) and flipped; of validation images the centre is taken,
     as in ImageNet's protocol. Batches are (images float32 [batch, 3, size, size], class ids). Grey, palette, CMYK and
-    transparent images become RGB; what cannot be read is left out. The log counts both and lists the latter.
+    transparent images become RGB; what cannot be read is left out. The log counts both and lists the latter. Folders
+    whose name begins with a dot, as editors make them, are skipped.
 
     Args:
         path: the folder of the two parts.
@@ -67,8 +68,8 @@ def image_folder(
         workers: of the loaders.
 
     Raises:
-        ConfigError: if folders or images are missing, validation has a class that training has not, most images cannot
-            be read, or an argument is out of its range.
+        ConfigError: if folders or images are missing, validation has a class that training has not, most images or all
+            of a class cannot be read, or an argument is out of its range.
         MissingExtraError: if torchvision is not installed.
     """
     torchvision_or_error("Folders of images need")
@@ -129,7 +130,8 @@ class ImageFiles(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _classes(folder: Path) -> list[str]:
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    entries = folder.iterdir() if folder.is_dir() else ()
+    found = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     if not found:
         raise ConfigError(f"{folder} must be a folder with one folder of images for each class, and is none.")
     return found
@@ -145,4 +147,11 @@ def _part(folder: Path, classes: Sequence[str], change: Callable[[Any], Tensor],
         if name not in numbers:
             raise ConfigError(f"{files[place]} lies beside the folders of classes, and has none. Move it into one.")
         labels.append(numbers[name])
+    seen = set(labels)
+    empty = [name for name in _classes(folder) if numbers[name] not in seen]
+    if empty:
+        raise ConfigError(
+            f"Each folder of a class in {folder} must hold an image that can be read, and {', '.join(empty)} hold "
+            "none: they would count as classes of which nothing is learnt or asked. Fill or remove them."
+        )
     return ImageFiles([files[place] for place in kept], torch.tensor(labels), change)

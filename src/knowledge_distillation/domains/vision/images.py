@@ -161,14 +161,20 @@ class Standing:
 
 
 def files_in(folder: Path, what: str) -> list[Path]:
-    """The image files below a folder, in the order of their names.
+    """The image files below a folder, in the order of their names; folders whose name begins with a dot are skipped.
 
     Raises:
         ConfigError: if there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise ConfigError(f"There is no folder {folder} with {what}. Name another one.")
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+    found = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in ENDINGS
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts[:-1])
+        and file.is_file()
+    )
     if not found:
         raise ConfigError(f"{folder} must hold {what}, files that end in one of {', '.join(ENDINGS)}; it holds none.")
     return found

@@ -73,7 +73,7 @@ def coco(
 
     Raises:
         ConfigError: if a file is missing or no such JSON, no image has an object, validation has a category that
-            training has not, or most images cannot be used.
+            training has not or names otherwise, or most images cannot be used.
         MissingExtraError: if torchvision or pycocotools is not installed.
     """
     torchvision_or_error("Images with boxes need")
@@ -213,3 +213,10 @@ def _check_categories(learnt: Annotations, held: Annotations, file: str) -> None
             f"{file} has the category {strange[0]} ({held.names[strange[0]]}), which the training file has not: no "
             "student could know it. Name files of one data set."
         )
+    for category, name in held.names.items():
+        if name != learnt.names[category]:
+            raise ConfigError(
+                f"Category {category} must have one name in both files, and is {learnt.names[category]!r} in the "
+                f"training file and {name!r} in {file}: what is learnt as the one would be scored as the other. "
+                "Name files of one data set, or number the categories alike."
+            )

@@ -18,9 +18,7 @@ from knowledge_distillation.domains.vision.folders import IMAGENET_MEAN, IMAGENE
 from knowledge_distillation.domains.vision.images import (
     Standing,
     check_normalisation,
-    opened,
     torchvision_or_error,
-    usable,
 )
 from knowledge_distillation.domains.vision.segmentation.pairs import (
     VOID,
@@ -30,6 +28,7 @@ from knowledge_distillation.domains.vision.segmentation.pairs import (
     pairs_in,
     read_pair,
 )
+from knowledge_distillation.domains.vision.segmentation.seen import check_seen, looked_through
 from knowledge_distillation.domains.vision.segmentation.signals import mean_iou, segmentation_signals
 from knowledge_distillation.errors import ConfigError
 
@@ -66,14 +65,15 @@ def segmentation_folder(
     validation images are scaled to `resize`. Batches are (images float32 [batch, 3, height, width], labels int64
     [batch, height, width]), -100 where a pixel does not count. Every pair is read once before training: the log counts
     and lists those that are left out, because a file is damaged or missing, the two differ in size, or a mask holds a
-    number that is no class.
+    number that is no class; and it names classes that are in no training mask.
 
     Args:
         path: the folder that the other paths count from.
         classes: how many, background included; or their names in order.
         images: folder of the images.
         masks: folder of the masks: grey or palette images with one number a pixel.
-        train: text file with the names of the training images, one a line; None for all that are not validated.
+        train: text file with the names of the training images, one a line (see `listed`); None for all that are not
+            validated.
         validation: such a file; or the share of the images that is held out, always the same ones.
         ignore: number in a mask that is no class, such as the border of objects in Pascal VOC.
         resize: the shorter side in pixels; None leaves images as they are.
@@ -88,7 +88,7 @@ def segmentation_folder(
 
     Raises:
         ConfigError: if folders are missing or do not belong together, most pairs cannot be used, nothing is left to
-            train or validate on, or an argument is out of its range.
+            train or validate on, fewer than two classes are in the training masks, or an argument is out of its range.
         MissingExtraError: if torchvision is not installed.
     """
     torchvision_or_error("Images with masks need")
@@ -99,12 +99,14 @@ def segmentation_folder(
     check_whole("batch_size", batch_size)
     check_normalisation(mean, std)
     home = Path(path)
-    pairs = pairs_in(home / images, home / masks)
-    learnt, validated = _split(pairs, home, train, validation)
+    learnt, validated = _split(home, home / images, home / masks, train, validation)
+    learnt, numbers = looked_through(learnt, count, ignore, "train")
+    check_seen(numbers, count, ignore, names)
+    validated, _ = looked_through(validated, count, ignore, "val")
     scaled = _scaled(mean, std)
     parts = {
-        "train": Masks(_kept(learnt, count, ignore, "train"), count, ignore, _moved(resize, crop, scaled)),
-        "val": Masks(_kept(validated, count, ignore, "val"), count, ignore, _still(resize, scaled)),
+        "train": Masks(learnt, count, ignore, _moved(resize, crop, scaled)),
+        "val": Masks(validated, count, ignore, _still(resize, scaled)),
     }
     taught = keep_labels(torch.zeros(len(parts["train"]), dtype=torch.long), labelled, seed)
     parts["train"].masked = taught != 0
@@ -181,28 +183,18 @@ class Masks(Dataset[tuple[Tensor, Tensor]]):
         return *read_pair(self.pairs[place], self.classes, self.ignore), bool(self.masked[place])
 
 
-def _kept(pairs: Sequence[Pair], classes: int, ignore: int, name: str) -> list[Pair]:
-    def look(place: int) -> str:
-        read_pair(pairs[place], classes, ignore)
-        with opened(pairs[place].image) as image:
-            mode: str = image.mode
-        return mode
-
-    return [pairs[place] for place in usable(len(pairs), look, lambda place: pairs[place].image, name)]
-
-
 def _split(
-    pairs: Sequence[Pair], home: Path, train: str | None, validation: str | float
+    home: Path, images: Path, masks: Path, train: str | None, validation: str | float
 ) -> tuple[list[Pair], list[Pair]]:
+    pairs = pairs_in(images, masks)
     if isinstance(validation, str):
-        validated = listed(pairs, home / validation)
-        rest = [pair for pair in pairs if pair not in set(validated)]
+        validated = listed(pairs, images, home / validation)
     else:
-        learnt, held = held_out(len(pairs), validation, 0)
-        rest, validated = [pairs[place] for place in learnt], [pairs[place] for place in held]
+        validated = [pairs[place] for place in held_out(len(pairs), validation, 0)[1]]
     if train is None:
-        return rest, validated
-    named = listed(pairs, home / train)
+        known = set(validated)
+        return [pair for pair in pairs if pair not in known], validated
+    named = listed(pairs, images, home / train)
     both = set(named) & set(validated)
     if both and isinstance(validation, str):
         raise ConfigError(

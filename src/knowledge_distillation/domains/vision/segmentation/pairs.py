@@ -47,23 +47,46 @@ def pairs_in(images: Path, masks: Path) -> list[Pair]:
     return [Pair(file, known.get(name, masks / f"{name}.png")) for file, name in zip(found, names, strict=True)]
 
 
-def listed(pairs: Sequence[Pair], file: Path) -> list[Pair]:
+def listed(pairs: Sequence[Pair], images: Path, file: Path) -> list[Pair]:
     """The pairs whose names stand in a text file, one a line, as in Pascal VOC's ImageSets.
 
+    A name is an image's path below `images`, or its last part where no other image has the same; either with or without
+    its ending. It is the whole line, or the first word of a line that is no name as a whole.
+
     Raises:
-        ConfigError: if the file cannot be read, or names no image, or one that is not there.
+        ConfigError: if the file cannot be read, or names no image, one that is not there, or one of several.
     """
-    by_name = {pair.image.stem: pair for pair in pairs}
-    names = [line.split()[0] for line in read_text(file).splitlines() if line.strip()]
-    bare = [name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in ENDINGS else name for name in names]
-    strange = [name for name in bare if name not in by_name]
-    if strange or not bare:
+    by_path: dict[str, list[Pair]] = {}
+    by_stem: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_path.setdefault(_bare(pair.image.relative_to(images).as_posix()), []).append(pair)
+        by_stem.setdefault(pair.image.stem, []).append(pair)
+    lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+    found = []
+    for line in lines:
+        names = (_bare(line), _bare(line.split()[0]))
+        found.append(next((known[name] for name in names for known in (by_path, by_stem) if name in known), []))
+    strange = [line for line, fitting in zip(lines, found, strict=True) if not fitting]
+    if strange or not lines:
         first = f", among them {strange[0]!r}" if strange else ""
         raise ConfigError(
-            f"{file} must name images of the data set, one a line, and of {len(bare)} names {len(strange)} are not "
+            f"{file} must name images of the data set, one a line, and of {len(lines)} names {len(strange)} are not "
             f"there{first}. Name the list of this data set."
         )
-    return [by_name[name] for name in bare]
+    for line, fitting in zip(lines, found, strict=True):
+        if len(fitting) > 1:
+            several = " and ".join(str(pair.image.relative_to(images)) for pair in fitting[:2])
+            raise ConfigError(
+                f"{file} must say which image each line means, and {line!r} is the name of {len(fitting)}, such as "
+                f"{several}: another one would be learnt from. Write its path below {images}."
+            )
+    return [pair for (pair,) in found]
+
+
+def _bare(name: str) -> str:
+    """A name without the ending of an image file."""
+    ending = Path(name).suffix
+    return name.removesuffix(ending) if ending.lower() in ENDINGS else name
 
 
 def read_pair(pair: Pair, classes: int, ignore: int) -> tuple[Any, Tensor]:

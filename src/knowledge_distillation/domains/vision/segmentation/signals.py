@@ -54,7 +54,8 @@ def mean_iou(classes: int) -> MetricPipeline:
     """Mean over the classes of intersection over union, 0 to 1, higher is better; pixels of label -100 do not count.
 
     Args:
-        classes: background included. Classes that occur neither in masks nor in answers count as 0, as in torchmetrics.
+        classes: background included. Classes that occur neither in masks nor in answers are left out of the mean, as
+            in torchmetrics.
     """
     metric = MulticlassJaccardIndex(num_classes=classes, average="macro", ignore_index=UNLABELLED, validate_args=False)
     return MetricPipeline(metric, adapter=segmentation_signals)
