@@ -30,7 +30,7 @@ def load_pretrained(kind: str | type[Any], path: str, what: str, *, extra: str =
         raise MissingExtraError(
             f"A {what} needs Transformers: pip install 'knowledge-distillation-toolkit[{extra}]'"
         ) from error
-    where = {} if kind == "AutoConfig" or "gguf_file" in settings else {"use_safetensors": True}
+    where = {} if kind in ("AutoConfig", "GenerationConfig") or "gguf_file" in settings else {"use_safetensors": True}
     try:
         # whoever wrote them, weights of these kinds hold no code
         made: Any = getattr(transformers, kind) if isinstance(kind, str) else kind

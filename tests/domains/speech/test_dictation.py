@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import torch
 
 from knowledge_distillation.domains.speech import DictationPipeline, dictation, pseudo_labels, whisper
 from knowledge_distillation.domains.speech.dictation import Script, dictation_student, dictation_teacher
-from knowledge_distillation.domains.speech.listening import plain, written_down
+from knowledge_distillation.domains.speech.listening import compared, plain, written_down
+from knowledge_distillation.domains.speech.transcripts import manifest
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.reading import read_recipe
@@ -104,10 +106,38 @@ def test_what_is_written_down_is_what_transformers_generates(path: str, tmp_path
 def test_errors_are_counted_without_case_and_punctuation() -> None:
     """Otherwise a comma is an error."""
     assert plain("  Don\u2019t press 1, PLEASE! ") == "don't press 1 please"
+    assert plain("'Hello', said the dogs' man: \u2018$5 + 1_000\u2019.") == "hello said the dogs man 5 1 000"
     pipeline = DictationPipeline(tiny.letters_tokenizer(), Script.of(tiny.letters_tokenizer(), 24))
     assert pipeline.higher_is_better is False
     with pytest.raises(ModelContractError, match="no word to compare"):
         pipeline.combine([{}])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["नमस्ते दुनिया", "ภาษาไทย", "cafe\u0301 naïve", "Việt Nam", "مُحَمَّد", "שָׁלוֹם"],
+    ids=["Hindi", "Thai", "NFD", "Vietnamese", "Arabic", "Hebrew"],
+)
+def test_marks_of_letters_are_no_punctuation(text: str) -> None:
+    """Otherwise words fall into pieces, other vowels are no errors, and a word error rate is of another language."""
+    assert plain(f"«{text}!»") == unicodedata.normalize("NFKC", text.lower())
+    assert plain(unicodedata.normalize("NFD", text)) == plain(unicodedata.normalize("NFC", text))
+
+
+def test_languages_without_spaces_are_scored_by_characters(path: str, tmp_path: Path) -> None:
+    """Otherwise one wrong character is a wrong sentence, and a comma that nobody speaks an error."""
+    pairs = [("今日は、いい天気です。", "今日はいい天気でした"), ("你好", "你好!")]
+    counts = compared(pairs, "character")
+    assert (counts["character_errors"], counts["characters"]) == (2, 11)  # す is heard as した
+    assert compared(pairs, "word")["word_errors"] > 0
+    data = dictation(**settings(path, tmp_path), unit="character")
+    assert data.pipeline.metric == "cer"  # type: ignore[union-attr]
+    for wrong in (
+        lambda: dictation(**settings(path, tmp_path), unit="letter"),
+        lambda: pseudo_labels(tiny.table(tmp_path, 1), tmp_path / "p.tsv", model=path, unit="letter"),
+    ):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="unit must be 'word' or 'character'"):
+            wrong()
 
 
 def test_the_recipe_trains_scores_and_is_rebuilt(path: str, tmp_path: Path) -> None:
@@ -129,6 +159,8 @@ def test_the_recipe_trains_scores_and_is_rebuilt(path: str, tmp_path: Path) -> N
     same = {name for name, value in own.items() if name in given and torch.equal(value, given[name])}
     assert {name for name in own if "encoder." in name and "encoder_attn" not in name} <= same
     assert "model.decoder.layers.0.fc1.weight" not in same
+    shipped = run.export("safetensors")
+    assert shipped.manifest["equality"]["score"]["artefact"] == pytest.approx(rate)
 
 
 def test_pseudo_labels_are_filtered_by_their_error_rate(
@@ -155,6 +187,47 @@ def test_pseudo_labels_are_filtered_by_their_error_rate(
     assert written == [["path", "text"], [str(files[0]), "Good day."], [str(files[3]), "anything"]]
 
 
+def test_work_that_was_broken_off_goes_on(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise what was heard in a night is lost when the machine goes away in the morning."""
+    tokenizer, batches = tiny.letters_tokenizer(), []
+
+    def hear(model: Any, features: torch.Tensor, script: Script) -> list[list[int]]:
+        batches.append(len(features))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return [tokenizer('"so\nit is')["input_ids"] for _ in features]
+
+    monkeypatch.setattr("knowledge_distillation.domains.speech.pseudo_labelling.written_down", hear)
+    files = [tiny.write(tmp_path / f"{number}.wav", tiny.tone(300, 1.0)) for number in range(5)]
+    source, target = tmp_path / "source.tsv", tmp_path / "pseudo.tsv"
+    source.write_text("path\ttext\n" + "".join(f"{file}\t\n" for file in [tmp_path / "none.wav", *files]))
+    with pytest.raises(KeyboardInterrupt):
+        pseudo_labels(source, target, model=path, batch_size=2)
+    assert not target.exists()
+    with (tmp_path / "pseudo.tsv.heard").open("a") as file:
+        file.write('[3, "broken o')
+    with pytest.raises(ConfigError, match=r"texts of two teachers or tables would stand in one"):
+        pseudo_labels(tiny.table(tmp_path, 2), target, model=path)
+    found = pseudo_labels(source, target, model=path, batch_size=2)
+    assert batches == [2, 2, 2, 1]
+    assert found == {"kept": 5, "unreadable": 1, "too long": 0, "nothing heard": 0, "too many errors": 0}
+    assert not (tmp_path / "pseudo.tsv.heard").exists()
+    assert [(entry.file, entry.text) for entry in manifest(target)] == [(file, '"so it is') for file in files]
+
+
+def test_a_teacher_that_is_asked_again_for_less_is_not_asked_again(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a limit that was too low costs the night once more."""
+    table, target, place = tiny.table(tmp_path, 3), tmp_path / "pseudo.tsv", "knowledge_distillation.domains.speech."
+    said = tiny.letters_tokenizer()("good morning")["input_ids"]
+    monkeypatch.setattr(f"{place}pseudo_labelling.written_down", lambda model, features, script: [said] * len(features))
+    with pytest.raises(ConfigError, match="raise most_errors"):
+        pseudo_labels(table, target, model=path)
+    monkeypatch.delattr(f"{place}pseudo_labelling.written_down")
+    assert pseudo_labels(table, target, model=path, most_errors=0.5)["kept"] == 1  # "good day"
+
+
 def test_a_table_of_which_nothing_is_kept_is_refused(path: str, tmp_path: Path) -> None:
     """Otherwise training begins with an empty table. A random model hears nothing right."""
     table = tiny.table(tmp_path, 2)
@@ -179,6 +252,36 @@ def test_a_language_has_its_tokens_in_front_and_an_unknown_one_is_refused() -> N
     assert tokenizer.decode(ids) == "<|startoftranscript|><|en|><|transcribe|><|notimestamps|>"
     with pytest.raises(ConfigError, match=r"lacks \['<\|xx\|>'\]"):
         Script.of(tokenizer, 24, "xx")
+
+
+@pytest.mark.parametrize(
+    ("says", "language", "message"),
+    [
+        (True, None, "knows many languages, so that one must be named"),
+        (False, "en", "knows English alone, so that no language can be named, and 'en' is"),
+        (None, "en", "knows English alone"),
+        (True, "en", ""),
+        (None, None, ""),
+    ],
+    ids=["none named", "one named", "by its size", "many", "English"],
+)
+def test_a_prompt_that_the_model_never_had_is_refused(
+    says: bool | None, language: str | None, message: str, tmp_path: Path
+) -> None:
+    """Otherwise a model of many languages writes down a translation, or one of English alone learns to read tags."""
+    model, given = tiny.whisper(tmp_path / "model"), settings("", tmp_path)
+    config = tiny.transformers.GenerationConfig()
+    if says is not None:
+        config.is_multilingual = says
+    config.save_pretrained(model)
+    given = {**given, "model": model, "language": language}
+    if not message:
+        assert len(dictation(**given).pipeline.script.prompt) == (4 if language else 2)  # type: ignore[union-attr]
+        return
+    with pytest.raises(ConfigError, match=message):
+        dictation(**given)
+    with pytest.raises(ConfigError, match=message):
+        pseudo_labels(given["path"], tmp_path / "pseudo.tsv", model=model, language=language)
 
 
 def test_a_model_that_is_no_whisper_is_refused(path: str, tmp_path: Path) -> None:

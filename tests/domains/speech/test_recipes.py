@@ -204,6 +204,7 @@ def test_whispers_encoder_is_trained_cut_taught_from_a_cache_and_exported(tmp_pa
     run = run_recipe(recipe, directory=tmp_path / "run")
     given, found = trained.student.state_dict(), run.student.state_dict()
     assert not torch.equal(given["lm_head.weight"], found["lm_head.weight"])
+    assert torch.equal(given["encoder.embed_positions.weight"], found["encoder.embed_positions.weight"])
     assert len({name.split(".")[2] for name in found if name.startswith("encoder.layers.")}) == 2
     assert set(run.module.latest) >= {"kd", "hidden", "student_loss"}
     back = rebuilt_run(tmp_path / "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from scipy import signal as scipy_signal
 
 from knowledge_distillation.domains.speech import librispeech, speech_manifest
 from knowledge_distillation.domains.speech.resampling import resample
+from knowledge_distillation.domains.speech.transcripts import manifest
 from knowledge_distillation.domains.speech.utterances import Utterances
 from knowledge_distillation.errors import ConfigError
 from tests.domains.speech import tiny
@@ -163,6 +165,43 @@ def test_a_text_that_is_too_long_at_the_fastest_speed_is_left_out(tmp_path: Path
     slow = {"speeds": [0.5], "longest": 1.5}  # heard for two seconds
     with pytest.raises(ConfigError, match=r"none of its 2 is.*too long"):
         speech_manifest(path=str(tmp_path / "t.tsv"), validation=str(tmp_path / "t.tsv"), **slow)  # type: ignore[arg-type]
+
+
+SAID = ['"Hello," he said', "good day", 'she said "no"']
+
+
+def texts_in(table: Path) -> list[str | None]:
+    found = manifest(table)
+    assert [utterance.file.name for utterance in found] == [f"{number}.wav" for number in range(len(found))]
+    return [utterance.text for utterance in found]
+
+
+def test_a_quotation_mark_swallows_no_rows(tmp_path: Path) -> None:
+    """Otherwise a transcript that begins with one takes the recordings behind it into its text, and nobody knows."""
+    rows = [f"{number}.wav\t{text}\n" for number, text in enumerate(SAID)]
+    (tmp_path / "t.tsv").write_text("path\ttext\n" + "\n".join(rows))
+    assert texts_in(tmp_path / "t.tsv") == SAID
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "text"), *((f"{n}.wav", text) for n, text in enumerate(SAID))])
+    assert texts_in(tmp_path / "t.csv") == SAID
+
+
+def test_a_quoted_text_of_several_lines_is_one_text(tmp_path: Path) -> None:
+    """Otherwise its second line is taken for a recording."""
+    (tmp_path / "t.csv").write_text('path,text\n0.wav,"good\n\nday"\n1.wav,hello\n')
+    assert [str(text).split() for text in texts_in(tmp_path / "t.csv")] == [["good", "day"], ["hello"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [('0.wav,"Hello\n1.wav,hello\n', 3), ('0.wav,"Hello," he said\n1.wav,hello\n', 2)],
+    ids=["never closed", "closed within"],
+)
+def test_a_quote_that_does_not_close_is_refused(content: str, line: int, tmp_path: Path) -> None:
+    """Otherwise the rest of the table is one transcript."""
+    (tmp_path / "t.csv").write_text("path,text\n" + content)
+    with pytest.raises(ConfigError, match=rf"must quote a cell whole .*does not at line {line}"):
+        manifest(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "path,text\n", ""], ids=["columns", "rows", "nothing"])

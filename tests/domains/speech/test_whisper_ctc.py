@@ -9,10 +9,12 @@ import pytest
 import torch
 from safetensors.torch import save_model
 
+from knowledge_distillation.domains.catalogue import build_model
 from knowledge_distillation.domains.speech import CTCSignals, speech_manifest, whisper_ctc
 from knowledge_distillation.domains.speech.log_mel import hide_stripes
 from knowledge_distillation.domains.speech.utterances import collate
 from knowledge_distillation.errors import CheckpointError, ConfigError, ModelContractError
+from knowledge_distillation.recipes.students import made_from
 from tests.domains.speech import tiny
 
 SIGNALS = CTCSignals(window=160)
@@ -84,6 +86,29 @@ def test_only_the_head_is_trained_where_that_is_asked_for(path: str) -> None:
     assert trained == ["lm_head.weight", "lm_head.bias"]
     whole = [name for name, value in whisper_ctc(path).named_parameters() if not value.requires_grad]
     assert whole == ["encoder.embed_positions.weight"]
+
+
+def test_the_positions_of_a_student_made_from_a_teacher_stay(path: str) -> None:
+    """Otherwise a student drifts from the sines that its layers were trained with."""
+    student = made_from(
+        {"keep_layers": {"count": 2, "rule": [0, 2], "stack": "encoder.layers"}}, whisper_ctc(path), None
+    )  # type: ignore[arg-type]
+    fixed = [name for name, value in student.named_parameters() if not value.requires_grad]
+    assert fixed == ["encoder.embed_positions.weight"]
+    student(spoken(0.5)[0]["input_values"][None])["logits"].sum().backward()
+    assert student.get_parameter(fixed[0]).grad is None
+    assert all(value.grad is not None for name, value in student.named_parameters() if name not in fixed)
+
+
+def test_recordings_that_whisper_was_never_trained_on_are_refused(path: str, tmp_path: Path) -> None:
+    """Otherwise normalised recordings, the default of the data, go in, and the encoder is worth nothing."""
+    table = tiny.table(tmp_path, 3)
+    for given, message in (({}, "brought to variance 1"), ({"normalised": False, "rate": 8_000}, "at 8,000 Hz")):
+        facts = speech_manifest(path=table, validation=1, window=160, **given).facts  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=rf"{message}.* Set data\.rate to 16000 and data\.normalised to false"):
+            build_model("whisper_ctc", facts, {"path": path}, {})
+    facts = speech_manifest(path=table, validation=1, window=160, normalised=False).facts
+    build_model("whisper_ctc", facts, {"path": path}, {})
 
 
 @pytest.mark.parametrize(

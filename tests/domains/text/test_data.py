@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 from torch import nn
+from transformers import PreTrainedTokenizerFast, RobertaTokenizer
 
 from knowledge_distillation.domains.text import (
     MacroF1Pipeline,
@@ -19,6 +20,7 @@ from knowledge_distillation.domains.text import (
     tagged_words,
 )
 from knowledge_distillation.domains.text.spans import are_span_tags, spans_of
+from knowledge_distillation.domains.text.tagged import read_tagged
 from knowledge_distillation.errors import ConfigError, ModelContractError
 from knowledge_distillation.signals import Signals
 from tests.domains.text import tiny
@@ -193,6 +195,71 @@ def test_the_first_token_of_a_word_bears_its_tag(tokenizer: Any, encoder: str, t
     (first,) = [tagged_words(path=tagged, tokenizer=encoder, validation=tagged, length=64).train.dataset[0]]
     told = [data.class_names[label] for label in first["labels"].tolist() if label >= 0]
     assert told == record["tags"]
+
+
+@pytest.mark.parametrize("kind", ["RoBERTa", "RoBERTa, told to", "GPT-2"])
+def test_words_of_a_list_are_read_as_in_a_sentence(kind: str, tmp_path: Path) -> None:
+    """Otherwise a RoBERTa reads "EUrejectsGerman" and tags what it never saw, and nobody is told."""
+    if kind == "GPT-2":
+        tokenizer: Any = tiny.bytes_tokenizer(PreTrainedTokenizerFast)
+    else:
+        tokenizer = tiny.bytes_tokenizer(RobertaTokenizer, add_prefix_space=kind != "RoBERTa")
+    place = tiny.saved(tmp_path, tokenizer=tokenizer)
+    rows = [{"tokens": ["EU", "rejects", "it"], "tags": ["B-ORG", "O", "O"]}] * 2
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path = str(tmp_path / "a.jsonl")
+    row = tagged_words(path=path, tokenizer=place, validation=path).train.dataset[0]
+    assert tokenizer.decode(row["input_ids"], skip_special_tokens=True) == " EU rejects it"
+    signs = [
+        tokenizer.decode([number]) for number, label in zip(row["input_ids"], row["labels"], strict=True) if label >= 0
+    ]
+    assert signs == [" ", " ", " "]  # a token a byte
+
+
+def test_a_word_that_is_a_hash_is_no_comment(encoder: str, tmp_path: Path) -> None:
+    """Otherwise words are missing from sentences, and nobody is told."""
+    (tmp_path / "a.conll").write_text("# id 1\nwe O\n# O\nEU B-ORG\n\n# id 2\n-DOCSTART- O\n\nPeter B-PER\n")
+    path = str(tmp_path / "a.conll")
+    rows = read_tagged(Path(path), words="", tags="", columns=(0, -1))
+    assert [row.words for row in rows] == [("we", "#", "EU"), ("Peter",)]
+
+
+@pytest.mark.parametrize("numbers", [["1", "0", "1"], ["1", "1", "1"]], ids=["both", "one"])
+def test_numbers_count_as_the_named_classes_in_their_order(
+    numbers: list[str], encoder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise SST-2 with its 0 and 1 cannot be had with a model of named classes, whichever of both is set."""
+    path = glue(tmp_path, *(f"text\t{number}" for number in numbers))
+    names = ["negative", "positive"]
+    data = labelled_texts(path=path, tokenizer=encoder, text="sentence", validation=path, classes=names)
+    assert [int(data.train.dataset[at]["labels"]) for at in range(3)] == [int(number) for number in numbers]
+    assert list(data.class_names) == names
+    assert "The labels of train are numbers: they are taken for the places of ['negative', 'positive']" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [(["0", "2"], ["a", "b"]), (["0", "a"], ["a", "b"]), (["0", "1"], ["1", "2"])],
+    ids=["beyond", "mixed", "names that are numbers"],
+)
+def test_numbers_that_could_mean_something_else_are_refused(
+    labels: list[str], classes: list[str], encoder: str, tmp_path: Path
+) -> None:
+    """Otherwise a class is taken for its neighbour."""
+    path = glue(tmp_path, *(f"text\t{label}" for label in labels))
+    with pytest.raises(ConfigError, match="Every label must be one of the 2 classes"):
+        labelled_texts(path=path, tokenizer=encoder, text="sentence", validation=path, classes=classes)
+
+
+def test_numbers_of_tags_are_read_over_all_sentences(encoder: str, tmp_path: Path) -> None:
+    """Otherwise CoNLL as the hub gives it, tags as numbers, cannot be read with the names of a trained tagger."""
+    rows = [{"tokens": ["EU", "rejects"], "tags": [1, 0]}, {"tokens": ["it"], "tags": [0]}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path, names = str(tmp_path / "a.jsonl"), ["O", "B-ORG"]
+    data = tagged_words(path=path, tokenizer=encoder, validation=path, classes=names)
+    told = [[names[label] for label in row["labels"].tolist() if label >= 0] for row in data.train.dataset]
+    assert told == [["B-ORG", "O"], ["O"]]
+    assert isinstance(data.pipeline, SpanF1Pipeline)
 
 
 def test_masking_is_the_same_every_time_and_as_frequent_as_berts(encoder: str, tokenizer: Any) -> None:

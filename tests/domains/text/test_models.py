@@ -104,6 +104,23 @@ def test_a_model_that_the_data_does_not_fit_is_refused(
         build_model("text_classifier", data.facts, {"path": place, **settings}, {})
 
 
+@pytest.mark.parametrize("pooling", ["own", "mean"])
+def test_a_head_that_is_trained_here_is_saved_with_its_classes(
+    pooling: Any, encoder: str, topics: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    """Otherwise the next stage takes every answer for that of another class, where its data has another order."""
+    settings: dict[str, Any] = {"path": topics, "tokenizer": encoder, "text": "sentence", "length": 32}
+    data = labelled_texts(**settings)
+    model: Any = build_model("text_classifier", data.facts, {"path": encoder, "pooling": pooling}, {})
+    tiny.saved(tmp_path, keep_layers(model, 2, "every_k"), tokenizer)
+    back: Any = build_model("text_classifier", data.facts, {"path": str(tmp_path)}, {})
+    assert back.config.id2label == {0: "cache", 1: "doctor"}
+    assert back.config.label2id == {"cache": 0, "doctor": 1}
+    other = labelled_texts(**settings, classes=["doctor", "cache"])
+    with pytest.raises(ConfigError, match=r"another order, \['doctor', 'cache'\]"):
+        build_model("text_classifier", other.facts, {"path": str(tmp_path)}, {})
+
+
 def test_weights_that_could_hold_code_are_not_read(encoder: str, tokenizer: Any, tmp_path: Path) -> None:
     """Otherwise a model from a hub can run what it likes."""
     model = tiny.bert(len(tokenizer), tiny.CLASSIFIER)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
-from tokenizers.models import WordPiece
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE, WordPiece
 from tokenizers.trainers import WordPieceTrainer
 from transformers import (
     BertConfig,
@@ -49,6 +49,19 @@ def pieces(texts: Sequence[str], size: int = 400, special: Sequence[str] = SPECI
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **{f"{name}_token": token for name, token in names.items() if token in special}
     )
+
+
+def bytes_tokenizer(kind: Any, **settings: Any) -> Any:
+    """A tokenizer as RoBERTa's and GPT-2's, which has the space within the token: a token a byte."""
+    names = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
+    ids = {sign: number for number, sign in enumerate([*names.values(), *pre_tokenizers.ByteLevel.alphabet()])}
+    given = {f"{name}_token": token for name, token in names.items()}
+    if kind is not PreTrainedTokenizerFast:
+        return kind(vocab=ids, merges=[], **settings)
+    tokenizer = Tokenizer(BPE(ids, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    return kind(tokenizer_object=tokenizer, **given)
 
 
 def bert(vocabulary: int, kind: Any = BertModel, layers: int = 4, seed: int = 0, **settings: Any) -> Any:

@@ -13,7 +13,7 @@ from torch.utils.data import Subset, random_split
 from knowledge_distillation.accepted import check_whole
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.speech.characters import Characters, load_characters
-from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline
+from knowledge_distillation.domains.speech.error_rates import ErrorRatePipeline, check_unit
 from knowledge_distillation.domains.speech.loading import Loading, extremes
 from knowledge_distillation.domains.speech.screening import Sample, Wanted, screened
 from knowledge_distillation.domains.speech.signals import CTCSignals
@@ -171,8 +171,7 @@ def _data(
 ) -> Data:
     for name in ("rate", "window", "hop"):
         check_whole(name, getattr(wanted, name))
-    if loading.unit not in ("word", "character"):
-        raise ConfigError(f"unit must be 'word' or 'character', got {loading.unit!r}.")
+    check_unit(loading.unit)
     kept = screened(train, wanted, "train", decode=held is not None)
 
     def plain(samples: Sequence[Sample]) -> Utterances:
@@ -195,7 +194,7 @@ def _data(
     return Data(
         train=loading.training(learnt, seconds),
         validation={name: loading.scoring(part) for name, part in parts.items()},
-        facts=_facts(characters),
+        facts={**_facts(characters), "rate": wanted.rate, "normalised": loading.normalised},
         adapter=signals.adapters,
         pipeline=ErrorRatePipeline(characters, loading.unit, adapter=signals.teacher),
     )

@@ -6,25 +6,24 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch.utils.data import DataLoader
 
 from knowledge_distillation.domains.data import Data
-from knowledge_distillation.domains.pretrained import load_pretrained
 from knowledge_distillation.domains.speech.dictation import (
     Dictations,
-    Script,
     collate_dictations,
     dictation_student,
     dictation_teacher,
 )
 from knowledge_distillation.domains.speech.listening import DictationPipeline
-from knowledge_distillation.domains.speech.log_mel import HOP, RATE
+from knowledge_distillation.domains.speech.log_mel import HOP
 from knowledge_distillation.domains.speech.screening import Sample, Wanted, screened
 from knowledge_distillation.domains.speech.transcripts import manifest
 from knowledge_distillation.domains.speech.utterances import Utterances
-from knowledge_distillation.domains.tokenizers import ids_of, load_tokenizer, mark_of
+from knowledge_distillation.domains.speech.whisper_inputs import load_inputs
+from knowledge_distillation.domains.tokenizers import ids_of, mark_of
 from knowledge_distillation.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +35,7 @@ def dictation(
     validation: str | Mapping[str, str],
     model: str,
     language: str | None = None,
+    unit: Literal["word", "character"] = "word",
     batch_size: int = 8,
     validation_batch_size: int = 8,
     workers: int = 0,
@@ -44,25 +44,25 @@ def dictation(
 
     The texts may be what the teacher wrote down (`pseudo_labels`), for audio without transcripts. Recordings that are
     unfit or longer than the model hears, and texts longer than its decoder's positions, are left out; the log counts
-    and lists them. Scored by the word error rate of greedy decoding, without case and punctuation.
+    and lists them. Scored by the error rate of greedy decoding, without case and punctuation.
 
     Args:
         path: the training table; paths in it count from its folder.
         validation: another table, or several by name.
         model: folder or hub id of the Whisper model whose tokenizer and features are used.
         language: as Whisper names it, such as "de"; None for a model that knows English alone.
+        unit: which error rate is the score; both are reported. "character" for languages without spaces between words.
         batch_size: recordings a training batch.
         validation_batch_size: the same for validation.
         workers: of the loaders.
 
     Raises:
-        ConfigError: if files are missing or say nothing that can be read, the model is none of Whisper's, or no
-            recording is left.
+        ConfigError: if files are missing or say nothing that can be read, the model is none of Whisper's, the language
+            does not fit it, or no recording is left.
         MissingExtraError: if Transformers or soundfile is not installed.
     """
-    extractor, positions = load_extractor(model)
-    tokenizer = load_tokenizer(model)
-    script = Script.of(tokenizer, positions, language)
+    extractor, tokenizer, script = load_inputs(model, language)
+    positions = script.longest
 
     def part(name: str, file: str) -> Dictations:
         samples = listenable(manifest(Path(file)), extractor, name, decode=name != "train")
@@ -89,25 +89,8 @@ def dictation(
         validation={name: loader(part(name, file), validation_batch_size, False) for name, file in named.items()},
         facts={"tokens_mark": mark_of(tokenizer)},
         adapter=(dictation_student, dictation_teacher),
-        pipeline=DictationPipeline(tokenizer, script),
+        pipeline=DictationPipeline(tokenizer, script, unit),
     )
-
-
-def load_extractor(model: str) -> tuple[Any, int]:
-    """The features that a Whisper model hears, as of its positions, and how many tokens its decoder has positions for.
-
-    Raises:
-        ConfigError: if there is no such model, or it is none of Whisper's.
-        MissingExtraError: if Transformers is not installed.
-    """
-    config = load_pretrained("AutoConfig", model, "Whisper model", extra="speech")
-    if getattr(config, "model_type", "") != "whisper":
-        raise ConfigError(f"data.model must be a Whisper model, and {model!r} is of the kind {config.model_type!r}.")
-    from transformers import WhisperFeatureExtractor
-
-    seconds = config.max_source_positions * 2 * HOP // RATE
-    extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds)  # type: ignore[no-untyped-call]
-    return extractor, int(config.max_target_positions)
 
 
 def listenable(utterances: Sequence[Any], extractor: Any, name: str, *, decode: bool) -> list[Sample]:

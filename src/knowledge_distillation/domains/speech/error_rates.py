@@ -13,7 +13,7 @@ from knowledge_distillation.capture.adapters import IGNORED, Adapter
 from knowledge_distillation.capture.calls import undisturbed
 from knowledge_distillation.domains.speech.characters import Characters
 from knowledge_distillation.domains.speech.signals import CTCSignals
-from knowledge_distillation.errors import MissingExtraError, ModelContractError
+from knowledge_distillation.errors import ConfigError, MissingExtraError, ModelContractError
 from knowledge_distillation.training.pipelines import to_device
 
 Counts = dict[str, int]
@@ -62,6 +62,9 @@ class ErrorRatePipeline(ErrorRates):
         characters: of the model.
         unit: "word" or "character": which rate is the score; both are reported.
         adapter: reads logits and mask; None for that of `CTCSignals`.
+
+    Raises:
+        ConfigError: if the unit is another.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class ErrorRatePipeline(ErrorRates):
         self.characters = characters
         self.unit = unit
         self.adapter = adapter or CTCSignals(blank=characters.blank).teacher
-        self.metric = "wer" if unit == "word" else "cer"
+        self.metric = check_unit(unit)
 
     def transcripts(self, model: nn.Module, data_loader: Iterable[Any]) -> list[tuple[str, str]]:
         """What was said and what the model heard, one pair an utterance.
@@ -92,6 +95,13 @@ class ErrorRatePipeline(ErrorRates):
                     text = "".join(signs[number] for number in labels[labels != IGNORED].tolist())
                     pairs.append((text.replace("|", " "), self.characters.decode(ids[counted].tolist())))
         return pairs
+
+
+def check_unit(unit: str) -> str:
+    """The error rate of a unit, "wer" of "word" and "cer" of "character"; ConfigError for any other."""
+    if unit not in ("word", "character"):
+        raise ConfigError(f"unit must be 'word' or 'character', got {unit!r}.")
+    return "wer" if unit == "word" else "cer"
 
 
 def counted(pairs: Sequence[tuple[str, str]]) -> Counts:

@@ -47,7 +47,8 @@ def ctc(
         dtype: of the weights.
         spec_augment: hide parts of what is heard in training, as the configuration says. The original does not.
         layerdrop: share of layers left out at random in training, 0 to 1.
-        characters: of the data; the model must have as many. 0 looks at nothing.
+        characters: of the data; the head must be at least as wide. Hugging Face's own script makes it two wider than
+            vocab.json. 0 looks at nothing.
         blank: the data's id of the blank.
         characters_mark: of the data's characters. 0 looks at nothing.
 
@@ -63,6 +64,13 @@ def ctc(
     absent = sorted(name for name in loading["missing_keys"] if name.startswith("lm_head"))
     if absent and previous is None:
         logger.warning("%r has no CTC head: %s are random, and it hears nothing before it is trained.", path, absent)
+    if getattr(model.config, "feat_extract_norm", "") == "group":
+        logger.warning(
+            "The model %r has feat_extract_norm 'group', a norm over a recording and its padding: in a batch its "
+            "answers depend on the longest recording. Set data.batch_size to 1 where they must not; data.alike leaves "
+            "less padding, but some.",
+            path,
+        )
     if characters:
         _check_fits(model, path, characters, blank, characters_mark)
     stack = f"{model.base_model_prefix}.encoder.layers"
@@ -124,11 +132,17 @@ def check_first_kept(model: nn.Module, stack: str, kept: Sequence[int]) -> None:
 
 def _check_fits(model: Any, path: str, characters: int, blank: int, mark: int) -> None:
     config = model.config
-    if config.vocab_size != characters or config.pad_token_id != blank:
+    if config.vocab_size < characters:
         raise ConfigError(
-            f"The model {path!r} must tell the data's {characters} characters apart, with blank {blank}, and tells "
-            f"{config.vocab_size}, with blank {config.pad_token_id}: they are another model's. Set data.characters to "
-            "this model's folder or hub id."
+            f"The head of the model {path!r} must tell the data's {characters} characters apart, and tells "
+            f"{config.vocab_size}: some letters have no place in it. Set data.characters to this model's folder or hub "
+            "id."
+        )
+    if config.pad_token_id != blank:
+        raise ConfigError(
+            f"The model {path!r} must have the data's blank, {blank}, as its pad_token_id, and has "
+            f"{config.pad_token_id}: where it says nothing, a letter would be read. Set data.characters to this "
+            "model's folder or hub id, or pad_token_id in its config.json to the blank of its vocab.json."
         )
     if mark and Path(path, "vocab.json").is_file() and load_characters(path).mark != mark:
         raise ConfigError(

@@ -23,7 +23,10 @@ CONVOLUTIONS = "feature_extractor"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CTCSignals:
-    """How CTC models of one kind are called on batches of speech; padding frames count nowhere.
+    """How CTC models of one kind are called on batches of speech; frames of padding count nowhere.
+
+    Whether padding changes what is said of the recording is the model's: it does where `feat_extract_norm` is "group",
+    as in wav2vec2-base and hubert-base, whose first norm is over the whole length.
 
     A batch is a mapping with "input_values" [samples, length]; with padding also "attention_mask" of the same shape;
     and "labels" [samples, characters], -100 behind each text.

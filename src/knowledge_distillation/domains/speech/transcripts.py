@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,16 +51,16 @@ def librispeech_split(folder: Path) -> list[Utterance]:
 
 
 def manifest(file: Path) -> list[Utterance]:
-    """The utterances of a table with a header: tabs between columns in a .tsv, else commas.
+    """The utterances of a table with a header: tabs between columns in a .tsv, in which nothing is quoted, else commas.
 
     Columns "path" (or "audio", "file", "audio_filepath") and "text" (or "transcript", "sentence") are read; paths count
     from the table's own folder.
 
     Raises:
-        ConfigError: if there is no such file, a column is missing, or it has no row.
+        ConfigError: if there is no such file, a quotation mark of a .csv does not close, a column is missing, or it has
+            no row.
     """
-    lines = _lines(file)
-    rows = list(csv.reader(lines, delimiter="\t" if file.suffix == ".tsv" else ","))
+    rows = _rows(file)
     header = [name.strip().lower() for name in rows[0]] if rows else []
     places = {
         what: next((header.index(name) for name in names if name in header), -1) for what, names in COLUMNS.items()
@@ -70,7 +71,7 @@ def manifest(file: Path) -> list[Utterance]:
             f"{file} must be a table whose first line names the columns 'path' and 'text', with a line for each "
             f"recording; it has {len(rows)} lines, the first {header}. End its name in .tsv if tabs stand between."
         )
-    return [_utterance(file.parent, row, places["path"], places["text"]) for row in rows[1:] if any(row)]
+    return [_utterance(file.parent, row, places["path"], places["text"]) for row in rows[1:]]
 
 
 def _utterance(folder: Path, row: Sequence[str], path: int, text: int) -> Utterance:
@@ -78,9 +79,29 @@ def _utterance(folder: Path, row: Sequence[str], path: int, text: int) -> Uttera
     return Utterance(folder / (row[path] if len(row) > path else ""), said or None)
 
 
-def _lines(file: Path) -> list[str]:
+def _rows(file: Path) -> list[list[str]]:
+    """The cells of each row that is not empty."""
+    text = io.StringIO(_content(file), newline="")
+    if file.suffix == ".tsv":
+        reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(text, strict=True)
     try:
-        content = file.read_text(encoding="utf-8-sig")
+        return [row for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise ConfigError(
+            f"{file} must quote a cell whole and double the marks within it, and does not at line "
+            f"{reader.line_num}: {error}. Recordings would be swallowed by the text before them. Write "
+            '"He said ""no""", or a .tsv, in which a quotation mark is a sign as any other.'
+        ) from error
+
+
+def _lines(file: Path) -> list[str]:
+    return [line for line in _content(file).splitlines() if line.strip()]
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} must be a text file in UTF-8, and cannot be read: {error}.") from error
-    return [line for line in content.splitlines() if line.strip()]

@@ -44,6 +44,12 @@ class WhisperCTC(nn.Module):
         self.log_mel = LogMel(torch.from_numpy(filters))
         self.lm_head = nn.Linear(encoder.config.d_model, characters)
 
+    def requires_grad_(self, requires_grad: bool = True) -> WhisperCTC:
+        """As of any module, but for the positions: they are sines, and stay."""
+        super().requires_grad_(requires_grad)
+        self.encoder.embed_positions.requires_grad_(False)
+        return self
+
     def forward(self, input_values: Tensor, attention_mask: Tensor | None = None) -> dict[str, Tensor]:
         """Say what is heard.
 
@@ -103,6 +109,8 @@ def whisper_ctc(
     spec_augment: bool = False,
     trained: Literal["all", "head"] = "all",
     characters: int = 32,
+    rate: int = RATE,
+    normalised: bool = False,
 ) -> WhisperCTC:
     """The encoder of a Whisper model with its weights, and a linear CTC head, which is new and must be trained.
 
@@ -117,21 +125,29 @@ def whisper_ctc(
         spec_augment: hide two stripes of time and two of mel bins in training.
         trained: "head" leaves the encoder as it is, for the head's first steps.
         characters: of the data.
+        rate: of the data, in Hz; must be 16,000.
+        normalised: whether the data brings recordings to mean 0 and variance 1, which it must not.
 
     Raises:
-        ConfigError: if there is no such model, or the layers do not fit.
+        ConfigError: if there is no such model, the data gives other recordings, or the layers do not fit.
         CheckpointError: if `previous` holds no student made of this model.
         MissingExtraError: if Transformers is not installed.
     """
     if trained not in ("all", "head"):
         raise ConfigError(f"trained must be 'all' or 'head', got {trained!r}.")
+    if rate != RATE or normalised:
+        raise ConfigError(
+            f"Whisper hears recordings at {RATE:,} Hz as they are, and the data gives them at {rate:,} Hz"
+            f"{', brought to variance 1' if normalised else ''}: its encoder would hear what it was never trained on. "
+            f"Set data.rate to {RATE} and data.normalised to false."
+        )
     model = WhisperCTC(load_whisper("WhisperModel", path).encoder, characters, spec_augment=spec_augment)
     found: nn.Module = model if previous is None else earlier_student(model, STACK, Path(previous))
     if layers is not None:
         found = keep_layers(found, layers, rule, stack=STACK)
     if not isinstance(found, WhisperCTC):
         raise AssertionError("a student of another class than its model")
-    found.encoder.embed_positions.requires_grad_(False)  # sines
+    found.requires_grad_(True)
     if trained == "head":
         found.encoder.requires_grad_(False)
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 
 from knowledge_distillation.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def class_names(labels: Iterable[str], given: Sequence[str] | None, where: str) -> list[str]:
@@ -30,27 +32,33 @@ def class_names(labels: Iterable[str], given: Sequence[str] | None, where: str) 
     return names
 
 
-def class_ids(labels: Iterable[str], names: Sequence[str], where: str) -> list[int]:
+def class_ids(labels: Iterable[str], names: Sequence[str], where: str, *, numbered: bool = False) -> list[int]:
     """The number of each label.
 
+    Args:
+        labels: of one part of the data.
+        names: of all classes, in their order.
+        where: the part, for messages.
+        numbered: whether labels may be the classes' numbers, as SST-2's 0 and 1 are: they are taken so where all are
+            whole numbers below the count of names and none is a name.
+
     Raises:
-        ConfigError: if one is no class that was found in the training part.
+        ConfigError: if one is no class.
     """
     known = {name: number for number, name in enumerate(names)}
     found = list(labels)
+    numbers = {str(number): number for number in range(len(names))}
+    if numbered and found and set(found) <= numbers.keys() - known.keys():
+        logger.warning("The labels of %s are numbers: they are taken for the places of %s.", where, list(names)[:10])
+        known = numbers
     unknown = sorted({label for label in found if label not in known})
     if unknown:
         raise ConfigError(
-            f"Every label must be one of the {len(names)} classes of the training part, {names[:10]}, and {where} has "
-            f"{unknown[:5]}: no answer of the model could be right. Mend the labels, or name all classes in their "
-            "order (data.classes)."
+            f"Every label must be one of the {len(names)} classes of the training part, {list(names)[:10]}, and "
+            f"{where} has {unknown[:5]}: no answer of the model could be right. Mend the labels, or name all classes "
+            "in their order (data.classes)."
         )
     return [known[label] for label in found]
-
-
-def classes_mark(names: Iterable[str]) -> int:
-    """A number that is equal for the same names in the same order, and never 0."""
-    return zlib.crc32("\n".join(names).encode()) or 1
 
 
 def _order(name: str) -> tuple[int, int, str]:

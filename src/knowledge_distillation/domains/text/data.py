@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +18,13 @@ from knowledge_distillation.domains.lengths import SimilarLengths
 from knowledge_distillation.domains.reading import held_out, texts_by_part
 from knowledge_distillation.domains.rows import Padded, Row, Rows, TooLong, encoded, padding_of, row_of
 from knowledge_distillation.domains.text.calling import encoder, tagger
-from knowledge_distillation.domains.text.classes import class_ids, class_names, classes_mark
+from knowledge_distillation.domains.text.classes import class_ids, class_names
 from knowledge_distillation.domains.text.labelled import Fields, Labelled, read_labelled
 from knowledge_distillation.domains.text.masking import Masked, blocks
 from knowledge_distillation.domains.text.pipelines import MacroF1Pipeline, SpanF1Pipeline
 from knowledge_distillation.domains.text.spans import are_span_tags
 from knowledge_distillation.domains.text.tagged import Tagged, read_tagged
-from knowledge_distillation.domains.text.tagging import token_labels
+from knowledge_distillation.domains.text.tagging import reads_no_spaces, token_labels
 from knowledge_distillation.domains.tokenizers import load_tokenizer, mark_of, tokens_of
 from knowledge_distillation.errors import ConfigError
 from knowledge_distillation.losses.inputs import check_between
@@ -59,7 +60,8 @@ def labelled_texts(
         text: the column or key of the text; the column's number from 0 in a file without a header.
         second: of a second text that the first is compared with; None for none.
         label: of the class.
-        classes: their names in the order of a trained model's outputs; None sorts those of the training file.
+        classes: their names in the order of a trained model's outputs; None sorts those of the training file. Labels
+            that are numbers below their count and no names count in this order, and the log says so.
         length: tokens a row at most.
         too_long: "cut" drops the end of longer texts, and the log says of how many; "refuse" raises.
         batch_size: texts a batch.
@@ -76,7 +78,8 @@ def labelled_texts(
     own = load_tokenizer(tokenizer)
     parts = _parts(path, validation, seed, lambda file: read_labelled(file, fields))
     names = class_names((sample.label for sample in parts["train"]), classes, path)
-    rows = {name: _rows_of_texts(own, part, names, length, too_long, name) for name, part in parts.items()}
+    numbered = classes is not None
+    rows = {name: _rows_of_texts(own, part, names, numbered, length, too_long, name) for name, part in parts.items()}
     kept = keep_labels(torch.tensor(rows["train"].labels), labelled, seed)
     rows["train"] = Rows(rows["train"].rows, kept.tolist())
     order = SimilarLengths(rows["train"].lengths, batch_size) if group_by_length else None
@@ -109,7 +112,8 @@ def tagged_words(
         validation: a share of the training file; another file; or several by name.
         words, tags: keys of both lists in a JSON object.
         columns: of the word and of the tag in a file in columns, from 0; from -1 backwards.
-        classes: the tags in the order of a trained model's outputs; None sorts those of the training file.
+        classes: the tags in the order of a trained model's outputs; None sorts those of the training file. Numbers in
+            the files are as of `labelled_texts`.
         length: tokens a row at most.
         too_long: "cut" drops the end of longer sentences, and the log says of how many; "refuse" raises.
         batch_size: sentences a batch.
@@ -124,7 +128,8 @@ def tagged_words(
     places = (int(columns[0]), int(columns[1]))
     parts = _parts(path, validation, seed, lambda file: read_tagged(file, words=words, tags=tags, columns=places))
     names = class_names((tag for sentence in parts["train"] for tag in sentence.tags), classes, path)
-    rows = {name: _rows_of_words(own, part, names, length, too_long, name) for name, part in parts.items()}
+    numbered = classes is not None
+    rows = {name: _rows_of_words(own, part, names, numbered, length, too_long, name) for name, part in parts.items()}
     pipeline = SpanF1Pipeline(names, tagger) if are_span_tags(names) else MacroF1Pipeline(tagger)
     return _data(rows, own, length, batch_size, workers, (tagger, encoder), pipeline, names)
 
@@ -197,21 +202,25 @@ def _parts(path: str, validation: Any, seed: int, read: Callable[[Path], list[Re
 
 
 def _rows_of_texts(
-    tokenizer: Any, samples: Sequence[Labelled], names: Sequence[str], length: int, too_long: TooLong, where: str
-) -> Rows:
-    labels = class_ids((sample.label for sample in samples), names, where)
+    tokenizer: Any, samples: Sequence[Labelled], names: Sequence[str], numbered: bool, length: int, too_long: TooLong,
+    where: str,
+) -> Rows:  # fmt: skip
+    labels = class_ids((sample.label for sample in samples), names, where, numbered=numbered)
     texts = [sample.text for sample in samples]
     seconds = [sample.second for sample in samples if sample.second is not None] or None
     return Rows([row_of(found) for found in encoded(tokenizer, texts, seconds, length, too_long, where)], labels)
 
 
 def _rows_of_words(
-    tokenizer: Any, sentences: Sequence[Tagged], names: Sequence[str], length: int, too_long: TooLong, where: str
-) -> Rows:
-    texts = [list(sentence.words) for sentence in sentences]
+    tokenizer: Any, sentences: Sequence[Tagged], names: Sequence[str], numbered: bool, length: int, too_long: TooLong,
+    where: str,
+) -> Rows:  # fmt: skip
+    before = " " if reads_no_spaces(tokenizer) else ""
+    texts = [[before + word for word in sentence.words] for sentence in sentences]
     found = encoded(tokenizer, texts, None, length, too_long, where, is_split_into_words=True)
-    tags = [class_ids(sentence.tags, names, where) for sentence in sentences]
-    labels = [token_labels(row.word_ids, own) for row, own in zip(found, tags, strict=True)]
+    tags = iter(class_ids((tag for sentence in sentences for tag in sentence.tags), names, where, numbered=numbered))
+    own = [list(islice(tags, len(sentence.tags))) for sentence in sentences]
+    labels = [token_labels(row.word_ids, numbers) for row, numbers in zip(found, own, strict=True)]
     rows: list[Row] = [row_of(row) for row in found]
     return Rows(rows, labels)
 
@@ -236,7 +245,7 @@ def _data(
         name: DataLoader(rows, **settings, **(ordered if name == "train" else {})) for name, rows in parts.items()
     }
     facts = {"vocabulary": tokens_of(tokenizer), "length": length, "tokenizer_mark": mark_of(tokenizer)}
-    classes = {"classes": len(names), "classes_mark": classes_mark(names)} if names else {}
+    classes: dict[str, Any] = {"classes": len(names), "class_names": tuple(names)} if names else {}
     return Data(
         train=loaders.pop("train"),
         validation=loaders,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import nn
 
 from knowledge_distillation.domains.pretrained import check_fits, has_tokenizer_of, load_pretrained
-from knowledge_distillation.domains.text.classes import classes_mark
 from knowledge_distillation.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def text_classifier(
     pooling: Pooling = "own",
     inside: bool = False,
     classes: int = 2,
-    classes_mark: int = 0,
+    class_names: Sequence[str] = (),
     vocabulary: int = 0,
     length: int = 0,
     tokenizer_mark: int = 0,
@@ -42,8 +42,8 @@ def text_classifier(
             A trained head stays, and a warning says so.
         inside: whether it also returns "hidden_states" and "attentions", for TinyBERT and Patient KD.
         classes: outputs; of the data.
-        classes_mark: `classes_mark` of the data's class names, which a trained head must have in that order. 0 looks
-            at nothing.
+        class_names: of the data, in their order, which a trained head must have too unless its classes have no names.
+            The model is saved with them. () looks at nothing.
         vocabulary: tokens of the data's tokenizer; the model must have a row for each. 0 looks at nothing.
         length: tokens of the data's rows; the model must have as many positions. 0 looks at nothing.
         tokenizer_mark: `mark_of` the data's tokenizer, which must be the one that lies beside the model. 0 looks at
@@ -53,7 +53,7 @@ def text_classifier(
         ConfigError: if there is no such model, or the data does not fit it.
         MissingExtraError: if Transformers is not installed.
     """
-    facts = (classes, classes_mark, vocabulary, length, tokenizer_mark)
+    facts = (classes, class_names, vocabulary, length, tokenizer_mark)
     return _with_head("SequenceClassification", "text classifier", path, inside, pooling, *facts)
 
 
@@ -62,13 +62,13 @@ def token_classifier(
     *,
     inside: bool = False,
     classes: int = 2,
-    classes_mark: int = 0,
+    class_names: Sequence[str] = (),
     vocabulary: int = 0,
     length: int = 0,
     tokenizer_mark: int = 0,
 ) -> nn.Module:
     """An encoder that gives a tag to every token; arguments and errors as of `text_classifier`."""
-    facts = (classes, classes_mark, vocabulary, length, tokenizer_mark)
+    facts = (classes, class_names, vocabulary, length, tokenizer_mark)
     return _with_head("TokenClassification", "token classifier", path, inside, "own", *facts)
 
 
@@ -81,8 +81,8 @@ def masked_lm(
 
 
 def _with_head(
-    head: str, what: str, path: str, inside: bool, pooling: Pooling, classes: int, mark: int, vocabulary: int,
-    length: int, tokenizer: int,
+    head: str, what: str, path: str, inside: bool, pooling: Pooling, classes: int,
+    class_names: Sequence[str], vocabulary: int, length: int, tokenizer: int,
 ) -> nn.Module:  # fmt: skip
     config = load_pretrained("AutoConfig", path, what)
     made_of = [str(name) for name in config.architectures or ()]
@@ -90,7 +90,7 @@ def _with_head(
     if own and pooling == "mean":
         logger.warning("The head of %r is trained and stays: pooling, 'mean', is for a new one.", path)
     if own or MEAN in made_of:
-        _check_classes(config, path, classes, mark)
+        _check_classes(config, path, classes, class_names)
         given = {}
     else:
         logger.warning("The head of %r is new: %d classes that it knows nothing of. Train it first.", path, classes)
@@ -100,6 +100,9 @@ def _with_head(
         model = _mean_pooled(path, what, settings)
     else:
         model = load_pretrained(f"AutoModelFor{head}", path, what, **settings)
+    if len(class_names) == classes:
+        model.config.id2label = dict(enumerate(class_names))
+        model.config.label2id = {name: number for number, name in enumerate(class_names)}
     return _checked(model, path, vocabulary, length, tokenizer)
 
 
@@ -110,7 +113,7 @@ def _mean_pooled(path: str, what: str, settings: dict[str, Any]) -> Any:
     return load_pretrained(MeanPooledClassifier, path, what, config=config)
 
 
-def _check_classes(config: Any, path: str, classes: int, mark: int) -> None:
+def _check_classes(config: Any, path: str, classes: int, class_names: Sequence[str]) -> None:
     names = [str(config.id2label[number]) for number in range(config.num_labels)]
     if config.num_labels != classes:
         raise ConfigError(
@@ -118,10 +121,11 @@ def _check_classes(config: Any, path: str, classes: int, mark: int) -> None:
             f"{classes}: its answers are to another question. Name data of these classes, or an encoder without a head."
         )
     is_named = any(name != f"LABEL_{number}" for number, name in enumerate(names))
-    if is_named and mark and classes_mark(names) != mark:
+    if is_named and class_names and names != list(class_names):
         raise ConfigError(
             f"The classes of the model {path!r} are {names[:10]} in this order, and the data has others or another "
-            "order: every answer would be taken for that of another class. Set data.classes to the model's."
+            f"order, {list(class_names)[:10]}: every answer would be taken for that of another class. Set data.classes "
+            "to the model's."
         )
 
 

@@ -26,8 +26,8 @@ def read_tagged(file: Path, *, words: str, tags: str, columns: tuple[int, int]) 
 
     Args:
         file: .jsonl with a list of words and one of tags in each line; any other ending: a word a line with its tag,
-            in columns between blanks, and an empty line between sentences. Lines that begin with -DOCSTART- or "# "
-            say nothing.
+            in columns between blanks, and an empty line between sentences. Lines that begin with -DOCSTART-, and
+            before a sentence with "# ", say nothing.
         words, tags: keys of a JSON object.
         columns: of the word and of the tag, from 0; from -1 backwards.
 
@@ -58,7 +58,7 @@ def _from_columns(text: str, word: int, tag: int) -> Iterator[tuple[int, Tagged 
     pairs: list[tuple[str, str]] = []
     begin, complaint = 1, ""
     for number, line in enumerate([*text.split("\n"), ""], 1):
-        if line.startswith((DOCUMENT, "# ")):
+        if line.startswith(DOCUMENT) or (line.startswith("# ") and not pairs and not complaint):
             continue
         parts = line.split()
         if parts:

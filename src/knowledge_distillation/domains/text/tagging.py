@@ -1,10 +1,26 @@
-"""Tags of words as labels of tokens: the first token of a word bears its tag."""
+"""Words as a tagger reads them, and their tags as labels of tokens: the first token of a word bears its tag."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from knowledge_distillation.capture.adapters import IGNORED
+
+
+def reads_no_spaces(tokenizer: Any) -> bool:
+    """Whether words that a tokenizer is given in a list lack the space that they have in running text.
+
+    So it is with RoBERTa's kind, which has the space within the token, unless `add_prefix_space` is set: its model
+    would read all words of a sentence as one.
+    """
+
+    def cut(text: str) -> list[str]:
+        found: list[str] = tokenizer.tokenize(text)
+        return found
+
+    running = cut("a a")
+    return running != cut("a") * 2 and running == cut("a") + cut(" a")
 
 
 def token_labels(words: Sequence[int | None], tags: Sequence[int]) -> list[int]:
