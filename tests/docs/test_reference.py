@@ -64,10 +64,10 @@ def test_equivalents_exist() -> None:
 
 
 def test_changelog_and_contributing() -> None:
-    """The four commands that contributors are told are targets of the Makefile."""
+    """The five commands that contributors are told are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\| `make ([\w-]+)`", contributing, re.M)
-    assert len(commands) == 4
+    assert len(commands) == 5
     assert all(re.search(rf"^{command}:", makefile, re.M) for command in commands)
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
