@@ -32,8 +32,9 @@ def _shown(row: dict[str, Any], value: float | None) -> str:
 
 
 def _difference(row: dict[str, Any]) -> str:
-    shown = [format(row[name], f"+{row['format']}") for name in ("difference", "low", "high")]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+    names = ("difference", "low", "high") if row["seeds"] > 1 else ("difference",)
+    shown, *interval = (format(row[name], f"+{row['format']}") for name in names)
+    return f"{shown} ({' to '.join(interval)})" if interval else shown
 
 
 def _int8(row: dict[str, Any]) -> str:
