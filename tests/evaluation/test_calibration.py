@@ -89,11 +89,12 @@ def test_no_item_is_judged_at_a_temperature_that_it_helped_to_fit() -> None:
     assert found["ece_after"] == pytest.approx(numpy_ece(crossed, labels.numpy()), abs=1e-5)
 
 
-def test_memory_does_not_grow_with_the_data() -> None:
-    """Otherwise a vocabulary of 150,000 fills the memory within a few batches."""
+@pytest.mark.parametrize("batch", [33, 5])  # more and fewer than the 16 items of which one is kept at the end
+def test_memory_does_not_grow_with_the_data(batch: int) -> None:
+    """Otherwise a vocabulary of 150,000 fills the memory within a few batches, or the report of a small one ends."""
     scores, labels = overconfident(1000)
     sums = Calibration(CPU, kept=500)
-    for part in torch.arange(1000).split(33):
+    for part in torch.arange(1000).split(batch):
         sums.add(scores[part], labels[part])
         assert sum(map(torch.numel, sums._scores)) <= 500
     found = sums.result()

@@ -81,7 +81,8 @@ class Calibration:
         if not len(labels):
             return
         self._reliability.add(scores, labels)
-        chosen = torch.arange(-self.items % self._stride, len(labels), self._stride, device=labels.device)
+        first = min(-self.items % self._stride, len(labels))  # of a batch smaller than the stride perhaps none
+        chosen = torch.arange(first, len(labels), self._stride, device=labels.device)
         self.items += len(labels)
         self._scores.append(scores[chosen])
         self._labels.append(labels[chosen])
