@@ -11,6 +11,8 @@ import pytest
 from tests.ranks import run_ranks
 from tests.training import memory_ranks
 
+pytestmark = pytest.mark.slow
+
 FORWARD, BACKWARD = "forward", "backward"
 SMALL = {"bucket_cap_mb": 1e-4}
 """Each parameter is sent as soon as its gradient is there."""
