@@ -133,18 +133,22 @@ def test_percentiles_are_those_of_the_nearest_rank() -> None:
     assert found.items_per_second == 8 / 2e-3
 
 
-def test_a_slow_model_is_timed_fewer_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise fifty calls of a large teacher take an hour."""
+@pytest.mark.parametrize(("seconds", "timed", "called"), [(4.0, 5, 7), (60.0, 1, 2)])
+def test_a_slow_model_is_timed_fewer_times(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, timed: int, called: int
+) -> None:
+    """Otherwise fifty calls of a large teacher take an hour, and so do ten to warm up a language model."""
     from knowledge_distillation.evaluation import latency
 
     clock = [0.0]
 
     def slow() -> None:
-        clock[0] += 4.0
+        clock[0] += seconds
 
     monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     timings = call_times(slow, rounds=50, warm_up=2, threads=1, device=CPU, longest=LONGEST_SECONDS)
-    assert timings == [4000.0] * 5
+    assert timings == [1e3 * seconds] * timed
+    assert clock[0] == called * seconds
 
 
 def test_batches_of_any_size_are_made_of_one() -> None:

@@ -125,9 +125,10 @@ def cost_of(
         if timings is not None:
             found["latency"][str(size)] = latency_of(timings, size).as_dict()
     how["latency"] = (
-        f"nearest-rank percentiles of at most {rounds} calls after {warm_up} not timed, for at most "
-        f"{LONGEST_SECONDS:.0f} s a size, {found['threads']} CPU thread(s) of torch, on {subject.device.type}, inputs "
-        "in place; batches are made of the loader's first; items a second from the median"
+        f"nearest-rank percentiles of at most {rounds} calls after at most {warm_up} not timed, for about "
+        f"{LONGEST_SECONDS:.0f} s a size or one call, {found['threads']} CPU thread(s) of torch, on "
+        f"{subject.device.type}, inputs in place; batches are made of the loader's first; items a second from the "
+        "median"
     )
     if energy:
         with cpu_threads(threads) if threads else nullcontext():

@@ -49,24 +49,27 @@ def call_times(
     Args:
         call: what is timed.
         rounds: timed calls at most.
-        warm_up: calls before, not timed.
+        warm_up: calls before, not timed; where they take longer than `longest`, fewer, and one at least.
         threads: CPU threads while timing; None leaves the setting.
         device: waited for before and after each call.
-        longest: seconds of wall time after which no further call is timed, but for the fewest of 5.
+        longest: seconds of wall time after which no further call is timed, but for the fewest of 5; of calls that take
+            longer than that each, one is timed.
     """
     timings: list[float] = []
     with cpu_threads(threads):
         begun = time.perf_counter()
-        for number in range(warm_up + rounds):
+        while len(timings) < rounds:
             _wait_for(device)
             started = time.perf_counter()
             call()
             _wait_for(device)
             ended = time.perf_counter()
-            if number >= warm_up:
-                timings.append(1e3 * (ended - started))
             late = ended - begun > longest
-            if late and len(timings) >= min(rounds, FEWEST_ROUNDS):
+            if warm_up > 0:
+                warm_up = 0 if late else warm_up - 1
+                continue
+            timings.append(1e3 * (ended - started))
+            if late and (len(timings) >= FEWEST_ROUNDS or ended - started > longest):
                 break
     return timings
 
