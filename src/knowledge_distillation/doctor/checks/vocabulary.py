@@ -125,10 +125,11 @@ def _embedding(model: nn.Module) -> nn.Embedding | None:
     inner = unwrap(model)
     said = getattr(inner, "get_input_embeddings", None)
     if callable(said):
-        with suppress(NotImplementedError, AttributeError):  # how Transformers says that a model has no such table
+        table = None
+        with suppress(NotImplementedError, AttributeError):  # so Transformers says that a model has no such table
             table = said()
-            if isinstance(table, nn.Embedding):
-                return table
+        if isinstance(table, nn.Embedding):
+            return table
     return next((module for module in inner.modules() if isinstance(module, nn.Embedding)), None)
 
 
