@@ -314,6 +314,17 @@ def test_a_metric_that_is_no_share_is_not_read_as_points(tmp_path: Path) -> None
     assert report(home)["verdict"]["headline"] == "Distillation helped: +0.8 perplexity"
 
 
+@pytest.mark.parametrize("falling", [False, True])
+def test_pairs_are_counted_by_what_is_better(falling: bool, tmp_path: Path) -> None:
+    """Otherwise a perplexity that the teacher lowered with every seed reads "0 of 3 pairs"."""
+    home = full_run(tmp_path / "run")
+    low, high = [11.2, 11.4, 12.1], [12.0, 12.2, 12.0]
+    arms = {"with_teacher": low if falling else high, "without_teacher": high if falling else low}
+    write(home, "comparison", {**comparison(), "metric": "found", "seeds": [0, 1, 2], "difference": 0.5, **arms})
+    write_report(home)
+    assert "Better with teacher in 2 of 3 pairs." in (home / "report.html").read_text()
+
+
 def test_the_same_files_give_the_same_report(full: Path, tmp_path: Path) -> None:
     """Otherwise two people who look at one run see two reports."""
     forms = ("report.html", "report.md", "report.json")

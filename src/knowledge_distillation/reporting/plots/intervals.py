@@ -59,7 +59,12 @@ def interval_plot(title: str, intervals: Sequence[Interval], *, unit: str, text:
 
 
 def pairs_plot(
-    title: str, seeds: Sequence[object], arms: Sequence[tuple[str, str, Sequence[float]]], text: Write
+    title: str,
+    seeds: Sequence[object],
+    arms: Sequence[tuple[str, str, Sequence[float]]],
+    text: Write,
+    *,
+    description: str,
 ) -> Plot:
     """A row for each seed with a mark for each arm (name, colour class, values)."""
     across = scale_for([value for _, _, values in arms for value in values], 70, NARROW - 20)
@@ -78,10 +83,9 @@ def pairs_plot(
         [Cell(seed, str(seed)), *(Cell(values[place], text(values[place])) for _, _, values in arms)]
         for place, seed in enumerate(seeds)
     ]
-    better = sum(first > second for first, second in zip(arms[0][2], arms[1][2], strict=True))
     return Plot(
         title=title,
-        description=f"Higher {arms[0][0]} in {better} of {len(seeds)} pairs.",
+        description=description,
         width=NARROW,
         height=bottom + 24,
         body="".join(parts),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from knowledge_distillation.reporting.blocks import Plot, Tone, Verdict
@@ -137,4 +137,12 @@ def _pairs(comparison: Mapping[str, Any], share: bool) -> Plot | None:
         return f"{100 * value:.1f}%" if share else score(metric, value)
 
     arms = [("with teacher", "c-student", taught), ("without teacher", "c-control", alone)]
-    return pairs_plot(f"{metric}, pair by pair", named, arms, text)
+    said = f"Better with teacher in {_won(comparison, taught, alone)} of {len(taught)} pairs."
+    return pairs_plot(f"{metric}, pair by pair", named, arms, text, description=said)
+
+
+def _won(comparison: Mapping[str, Any], taught: Sequence[float], alone: Sequence[float]) -> int:
+    """Pairs in which the teacher was of use; a difference above zero is a gain even where lower scores are better."""
+    raw = [first - second for first, second in zip(taught, alone, strict=True)]
+    falling = (number(comparison.get("difference")) or 0.0) * sum(raw) < 0
+    return sum(value < 0 if falling else value > 0 for value in raw)
