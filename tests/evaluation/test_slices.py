@@ -59,7 +59,7 @@ def count_in(worse: Worse, student: torch.Tensor, teacher: torch.Tensor, labels:
         sample=torch.arange(len(labels)),
         position=torch.zeros(len(labels), dtype=torch.long),
         start=start,
-        look=lambda place: Sample("text", f"{start}+{place}"),
+        look=lambda place, position: Sample("text", f"{start}+{place}"),
     )
 
 
@@ -100,7 +100,7 @@ def test_a_regression_lists_the_largest_growth_of_the_error() -> None:
         sample=torch.arange(3),
         position=torch.zeros(3, dtype=torch.long),
         start=0,
-        look=lambda place: None,
+        look=lambda place, position: None,
     )
     (item,) = worse.items
     assert (item.index, item.label, item.teacher, item.student, item.confidence) == (1, 0.0, 0.0, -3.0, None)

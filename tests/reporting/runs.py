@@ -170,6 +170,7 @@ def evaluation() -> dict[str, Any]:
             "label": n,
             "teacher": n,
             "student": n + 4,
+            "names": {"label": CLASSES[n], "teacher": CLASSES[n], "student": CLASSES[n + 4]},
             "confidence": 0.98 - n / 10,
             "sample": f"samples/{n}.png",
         }
@@ -179,7 +180,15 @@ def evaluation() -> dict[str, Any]:
         {"index": 77, "label": "yes", "teacher": "yes", "student": "no", "confidence": 0.6, "sample": "samples/3.wav"}
     )
     worse.append(
-        {"index": 91, "label": 3, "teacher": 3, "student": 6, "confidence": None, "sample": "a text\nof two lines"}
+        {
+            "index": 91,
+            "label": 3,
+            "teacher": 3,
+            "student": 6,
+            "names": {"label": CLASSES[3], "teacher": CLASSES[3], "student": CLASSES[6]},
+            "confidence": None,
+            "sample": "a text\nof two lines",
+        }
     )
     changes = [-0.06, 0.01, -0.04, 0.0, -0.02, 0.02, -0.09, -0.01, 0.03, -0.005]
     return {

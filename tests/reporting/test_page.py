@@ -219,6 +219,31 @@ def test_a_run_cannot_show_other_files_of_this_computer(tmp_path: Path) -> None:
     assert [tag for tag, _ in page.tags if tag in ("img", "audio")] == []
 
 
+@pytest.mark.parametrize("text", ["what is said. " * 20, "word " * 60 + "a.png", "a\0b.png"])
+def test_a_text_is_shown_whatever_it_looks_like(text: str, tmp_path: Path) -> None:
+    """Otherwise hours of measuring end in an error, because a text is too long for the name of a file."""
+    home = full_run(tmp_path / "run")
+    found = evaluation()
+    found["regressions"]["worse"] = [{"index": 0, "sample": text}]
+    write(home, "evaluation", found)
+    found_in_page = Page(write_report(home).read_text()).text
+    assert text.replace("\0", "").strip()[:20] in found_in_page or text.split("\0")[1] in found_in_page
+
+
+def test_an_item_within_a_sample_says_where_it_is_and_what_was_answered(tmp_path: Path) -> None:
+    """Otherwise a reader of a language model's mistakes sees numbers of tokens, and looks for the place in vain."""
+    home = full_run(tmp_path / "run")
+    found = evaluation()
+    named = {"label": "' is'", "teacher": "' is'", "student": "','"}
+    item = {"index": 7, "position": 67, "label": 314, "teacher": 314, "student": 11, "names": named}
+    found["regressions"]["worse"] = [{**item, "sample": "the union ▸ is strong"}]
+    write(home, "evaluation", found)
+    text = Page(write_report(home).read_text()).text
+    assert "Item 7, position 67" in text
+    assert "label ' is' teacher ' is' student ','" in text
+    assert "the union ▸ is strong" in text
+
+
 def test_pictures_sounds_and_texts_are_in_the_page(full: Path, page: Page) -> None:
     """Otherwise nobody sees what the student gets wrong."""
     media = [attributes["src"] for tag, attributes in page.tags if tag in ("img", "audio")]

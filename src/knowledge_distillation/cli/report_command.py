@@ -85,6 +85,7 @@ def _evaluated(home: Path, options: argparse.Namespace) -> Evaluation:
             "adapter": adapter,
             "pipeline": models.data.pipeline,
             "class_names": models.data.class_names,
+            "show": models.data.show,
             "corruptions": [name.strip() for name in options.corruptions.split(",") if name.strip()],
         },
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ class Data:
         class_names: one for each class, for reports; none where classes have numbers only.
         adapter: how models are called on its batches; see `capture.adapters`.
         pipeline: scores a model on a validation loader; None for accuracy.
+        show: how a report shows a sample of a batch to a person; None as `evaluation.samples.look_at` does by itself.
     """
 
     train: DataLoader[Any]
@@ -32,3 +33,4 @@ class Data:
     class_names: Sequence[str] = ()
     adapter: str | Adapter | tuple[Adapter, Adapter] = "auto"
     pipeline: InferencePipeline | None = None
+    show: Callable[[Any, int], Any] | None = None

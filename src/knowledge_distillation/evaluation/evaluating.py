@@ -22,6 +22,7 @@ from knowledge_distillation.evaluation.slices import Slicer, class_rows
 from knowledge_distillation.evaluation.subjects import Subject, at_rest, subjects_of, without_the_silent
 from knowledge_distillation.evaluation.tasks import TASKS, Task
 from knowledge_distillation.evaluation.walking import Walk
+from knowledge_distillation.evaluation.worse import WorseItem
 from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline
 
 MOST_CONFUSION = 100
@@ -78,7 +79,8 @@ def evaluate(
         severities: of each corruption, 1 to 5.
         layers: pairs for CKA, model's path -> teacher's path; "auto" finds them; None leaves CKA out.
         worse: how many items that got worse to keep.
-        show: (batch, place) -> a text, a picture or (waveform, rate): how a sample is shown; see `samples.look_at`.
+        show: (batch, place) -> a text, a picture or (waveform, rate), or a function of the position that returns one:
+            how a sample is shown; see `samples.look_at`.
         cost: measure size, FLOPs, memory and latency.
         batch_sizes: samples a call, for the latency.
         rounds: timed calls for each size.
@@ -235,7 +237,7 @@ def _by_class(walk: Walk, name: str, class_names: Sequence[str] | None) -> dict[
 
 
 def _naming(class_names: Sequence[str] | None) -> Callable[[int], str | None]:
-    names = list(class_names or ())
+    names = class_names or ()
     return lambda number: names[number] if number < len(names) else None
 
 
@@ -274,6 +276,7 @@ def _regressions(walk: Walk, pair: tuple[str, str] | None, class_names: Sequence
                 "label": item.label,
                 "teacher": item.teacher,
                 "student": item.student,
+                "names": _names_of(item, _naming(class_names)),
                 "confidence": item.confidence,
                 "sample": None,
             }
@@ -281,3 +284,9 @@ def _regressions(walk: Walk, pair: tuple[str, str] | None, class_names: Sequence
         ],
         "counts": walk.worse.counts(),
     }
+
+
+def _names_of(item: WorseItem, name_of: Callable[[int], str | None]) -> dict[str, str | None]:
+    """What the classes of an item are called; empty where the answers are no classes."""
+    answers = {"label": item.label, "teacher": item.teacher, "student": item.student}
+    return {who: name_of(answer) for who, answer in answers.items() if isinstance(answer, int)}

@@ -17,7 +17,8 @@ from knowledge_distillation.capture.adapters import split_batch
 from knowledge_distillation.errors import ConfigError, ModelContractError
 
 Show = Callable[[Any, int], Any]
-"""(batch, place) -> a text; a picture [height, width] or [1 or 3, height, width]; or (waveform [time], rate in Hz)."""
+"""(batch, place) -> a text; a picture [height, width] or [1 or 3, height, width]; (waveform [time], rate in Hz); or,
+where an item is one position of a sample, as a token is, a function position -> any of these."""
 SPEECH_KEY, SPEECH_RATE = "input_values", 16_000
 MOST_NUMBERS = 64
 
@@ -48,7 +49,7 @@ class Sample:
         return path
 
 
-def look_at(batch: Any, place: int, show: Show | None) -> Sample | None:
+def look_at(batch: Any, place: int, position: int, show: Show | None) -> Sample | None:
     """One sample of a batch, copied to the CPU; None where it cannot be shown.
 
     Without `show`: floating [samples, 1 or 3, height, width] is a picture, stretched to its own range unless it lies
@@ -58,10 +59,12 @@ def look_at(batch: Any, place: int, show: Show | None) -> Sample | None:
     Args:
         batch: as the loader gives it.
         place: of the sample within the batch.
+        position: of the item within the sample.
         show: the user's own way.
     """
     if show is not None:
-        return _as_sample(show(batch, place))
+        shown = show(batch, place)
+        return _as_sample(shown(position) if callable(shown) else shown)
     try:
         positional, named, _ = split_batch(batch)
     except ModelContractError:
@@ -95,8 +98,8 @@ def _as_sample(shown: Any) -> Sample | None:
         listed = " ".join(f"{number:.4g}" if isinstance(number, float) else str(number) for number in numbers)
         return Sample("text", listed + (" ..." if tensor.numel() > MOST_NUMBERS else ""))
     raise ConfigError(
-        "show must return a text, a picture tensor [height, width] or [1 or 3, height, width], or (waveform, rate); "
-        f"got {type(shown).__name__}."
+        "show must return a text, a picture tensor [height, width] or [1 or 3, height, width], (waveform, rate), or a "
+        f"function of the position that returns one; got {type(shown).__name__}."
     )
 
 

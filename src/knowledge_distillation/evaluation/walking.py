@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from knowledge_distillation.evaluation.samples import Sample, Show, batch_size_o
 from knowledge_distillation.evaluation.slices import Slicer, Slices
 from knowledge_distillation.evaluation.subjects import Subject
 from knowledge_distillation.evaluation.tasks import Task, arrange, find_task, item_values
-from knowledge_distillation.evaluation.worse import Worse
+from knowledge_distillation.evaluation.worse import Look, Worse
 from knowledge_distillation.losses import TopK
 from knowledge_distillation.signals import Signals
 from knowledge_distillation.teachers.cache import TaughtBatch
@@ -138,12 +138,12 @@ class Walk:
         first = next(iter(answers.values()))
         size = labels.shape[0] if labels is not None and labels.dim() else _length(first, content)
         members = self.slices.members(content, size) if self.slices is not None else {}
-        looked: dict[int, Sample | None] = {}
+        looked: dict[tuple[int, int], Sample | None] = {}
 
-        def look(place: int) -> Sample | None:
-            if place not in looked:
-                looked[place] = look_at(content, place, self._show)
-            return looked[place]
+        def look(place: int, position: int) -> Sample | None:
+            if (place, position) not in looked:
+                looked[place, position] = look_at(content, place, position, self._show)
+            return looked[place, position]
 
         first_name = next(iter(answers))
         reference = self._pair[1] if self._pair is not None and self._pair[1] in answers else first_name
@@ -154,7 +154,7 @@ class Walk:
             self._count(rows, members, look)
         self.samples += size
 
-    def _count(self, rows: Rows, members: Mapping[str, Tensor], look: Callable[[int], Sample | None]) -> None:
+    def _count(self, rows: Rows, members: Mapping[str, Tensor], look: Look) -> None:
         task, classes = self.task, self._classes
         if task is None or classes is None:
             raise AssertionError("the task is known after the first batch")
@@ -180,9 +180,7 @@ class Walk:
             self.slices.add(members, rows.sample, values)
         self._compare(rows, task, values, look)
 
-    def _compare(
-        self, rows: Rows, task: Task, values: Mapping[str, Tensor], look: Callable[[int], Sample | None]
-    ) -> None:
+    def _compare(self, rows: Rows, task: Task, values: Mapping[str, Tensor], look: Look) -> None:
         told = rows.scores.get(self._teacher) if self._teacher is not None else None
         if told is not None:
             for name, scores in rows.scores.items():

@@ -12,6 +12,8 @@ from torch import Tensor
 from knowledge_distillation.evaluation.samples import Sample
 from knowledge_distillation.evaluation.tasks import Task
 
+Look = Callable[[int, int], Sample | None]
+
 
 @dataclass(frozen=True, slots=True)
 class WorseItem:
@@ -59,7 +61,7 @@ class Worse:
         sample: Tensor,
         position: Tensor,
         start: int,
-        look: Callable[[int], Sample | None],
+        look: Look,
     ) -> None:
         """Count items in.
 
@@ -71,7 +73,7 @@ class Worse:
             sample: which sample of the batch each item belongs to, shape [items].
             position: its place there, shape [items].
             start: index of the batch's first sample.
-            look: place in the batch -> what the sample looks like.
+            look: place in the batch, position in the sample -> what the item looks like.
         """
         earlier, later = values
         confidence: Tensor | None = None
@@ -102,7 +104,7 @@ class Worse:
                     student=self._answer(after[row]),
                     confidence=None if confidence is None else float(confidence[row]),
                     rank=float(rank[row]),
-                    sample=look(int(sample[row])),
+                    sample=look(int(sample[row]), int(position[row])),
                 )
             )
             self.items.sort(key=lambda item: (-item.rank, item.index, item.position))

@@ -15,6 +15,7 @@ from knowledge_distillation.domains.language import Blocks, jsonl, text_files
 from knowledge_distillation.domains.language.generation import GenerationPipeline
 from knowledge_distillation.domains.language.rows import chat_pieces, encoded, padded
 from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.evaluation import evaluate
 from tests.domains.language import tiny
 
 END = 0
@@ -55,6 +56,37 @@ def test_documents_that_are_kept_apart_are_numbered_in_each_row() -> None:
     assert [row["attention_mask"].tolist() for row in rows] == [[1, 1, 1, 1], [1, 2, 2, 3]]
     # the last token of all would be a row of its own, of which nothing can be predicted
     assert sum(int((row["attention_mask"] > 0).sum()) for row in rows) == 8
+
+
+class Foreseeing(torch.nn.Module):
+    """Answers with the token that comes, or, where it is to fail, with the one that has come."""
+
+    def __init__(self, vocabulary: int, shift: int) -> None:
+        super().__init__()
+        self.vocabulary, self.shift = vocabulary, torch.nn.Parameter(torch.tensor(float(shift)))
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        said = input_ids.roll(int(self.shift), dims=1)
+        return {"logits": 9.0 * torch.nn.functional.one_hot(said, self.vocabulary) * self.shift.abs().clamp(min=1)}
+
+
+def test_a_mistake_is_shown_where_it_is_made(letters: str, tmp_path: Path) -> None:
+    """Otherwise the report shows numbers of tokens, or a passage in which the wrong word is another one."""
+    written_text = "the state of the union is good and will be better next year. " * 9
+    (tmp_path / "a.txt").write_text(written_text)
+    data = text_files(path=str(tmp_path / "a.txt"), tokenizer=letters, length=120, batch_size=2, validation=0.3)
+    size = data.facts["vocabulary"]
+    assert len(data.class_names) == size
+    found = evaluate(
+        {"teacher": Foreseeing(size, -1), "student": Foreseeing(size, 0)}, next(iter(data.validation.values())),
+        adapter=data.adapter, show=data.show, class_names=data.class_names, worse=40, cost=False, layers=None,
+    ).as_dict()["regressions"]["worse"]  # fmt: skip
+    assert len(found) == 40
+    assert len({item["position"] for item in found}) > 10
+    for item in found:
+        read, to_come = item["sample"].split(" ▸ ")
+        assert item["names"] == {"label": repr(to_come[0]), "teacher": repr(to_come[0]), "student": repr(read[-1])}
+        assert read.removeprefix("…") + to_come.removesuffix("…") in written_text + "<end>"
 
 
 def test_texts_are_joined_by_the_token_that_ends_them(letters: str, texts: Path) -> None:

@@ -408,3 +408,14 @@ def test_tags_decide_how_a_tagger_is_scored(encoder: str, tagged: str, tmp_path:
     words = tagged_words(path=tagged, tokenizer=encoder, validation=0.2)
     assert isinstance(words.pipeline, MacroF1Pipeline)
     assert not any(are_span_tags(tags) for tags in (["O"], ["NNP", "IN"], ["O", "B-"], ["O", "B-PER", "CAPITAL"]))
+
+
+def test_a_text_that_got_worse_is_shown_in_words(tokenizer: Any, encoder: str, tmp_path: Path) -> None:
+    """Otherwise the report lists numbers of tokens, which nobody reads."""
+    file = glue(tmp_path, "the cache\t1", "a doctor of the cache\t0", "a doctor\t0")
+    data = labelled_texts(path=file, tokenizer=encoder, validation=file, text="sentence")
+    batch = next(iter(next(iter(data.validation.values()))))
+    at = int(batch["attention_mask"].sum(dim=1).argmin())
+    shown = data.show(batch, at)
+    assert "[PAD]" not in shown
+    assert shown == tokenizer.decode(batch["input_ids"][at][batch["attention_mask"][at].bool()])

@@ -19,6 +19,7 @@ from knowledge_distillation.domains.language.pipelines import PerplexityPipeline
 from knowledge_distillation.domains.language.reading import pieces_of, read_records
 from knowledge_distillation.domains.language.rows import Pieces, Rows, encoded, padded, prompt_row
 from knowledge_distillation.domains.language.vocabulary import Vocabulary, resolve
+from knowledge_distillation.domains.readable import Passages, TokenTexts
 from knowledge_distillation.domains.reading import held_out, texts_by_part
 from knowledge_distillation.domains.tokenizers import (
     beginning_of,
@@ -233,6 +234,8 @@ def _data(
             "tokenizer_mark": mark_of(vocabulary.student),
             "teacher_tokenizer_mark": mark_of(vocabulary.teacher),
         },
+        class_names=TokenTexts(vocabulary.student),
         adapter=adapters,
         pipeline=pipeline or PerplexityPipeline(adapters),
+        show=Passages(vocabulary.student),
     )

@@ -15,6 +15,7 @@ from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.domains.labelling import keep_labels
 from knowledge_distillation.domains.lengths import SimilarLengths
+from knowledge_distillation.domains.readable import RowTexts
 from knowledge_distillation.domains.reading import held_out, texts_by_part
 from knowledge_distillation.domains.rows import Padded, Row, Rows, TooLong, encoded, padding_of, row_of
 from knowledge_distillation.domains.text.calling import encoder, tagger
@@ -253,4 +254,5 @@ def _data(
         class_names=names,
         adapter=adapter,
         pipeline=pipeline,
+        show=RowTexts(tokenizer),
     )

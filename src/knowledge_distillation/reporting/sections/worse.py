@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 from knowledge_distillation.reporting.blocks import Block, Said, Sample, Samples, Section
 from knowledge_distillation.reporting.figures import number, short
 from knowledge_distillation.reporting.reading import RunFiles
-from knowledge_distillation.reporting.sections.classes import class_names
 from knowledge_distillation.reporting.sections.evaluated import entries, part
 
 TYPES = {
@@ -28,11 +28,10 @@ def worse_section(files: RunFiles) -> Section | None:
     found = entries(part(files.evaluation, "regressions").get("worse"))
     if not found:
         return None
-    names = class_names(files)
     samples: list[Sample] = []
     room = LARGEST_PAGE
     for entry in found[:MOST]:
-        sample = _sample(files.directory, entry, names, room)
+        sample = _sample(files.directory, entry, room)
         room -= len(sample.content)
         samples.append(sample)
     blocks: list[Block] = [Samples(samples)]
@@ -41,17 +40,20 @@ def worse_section(files: RunFiles) -> Section | None:
     return Section("worse", "Samples that got worse", blocks)
 
 
-def _sample(home: Path, entry: Mapping[str, Any], names: Mapping[str, str], room: int) -> Sample:
+def _sample(home: Path, entry: Mapping[str, Any], room: int) -> Sample:
+    names = part(entry, "names")
     facts = [
-        (said, names.get(str(entry[key]), short(entry[key], 120)))
-        for key, said in (("label", "label"), ("teacher", "teacher"), ("student", "student"))
-        if entry.get(key) is not None
+        (who, short(entry[who] if names.get(who) is None else names[who], 120))
+        for who in ("label", "teacher", "student")
+        if entry.get(who) is not None
     ]
     sure = number(entry.get("confidence"))
     if sure is not None:
         facts.append(("confidence", f"{100 * sure:.0f}%" if 0 <= sure <= 1 else f"{sure:.3g}"))
     index = entry.get("index")
     title = f"Item {short(index, 30)}" if index is not None else "Item"
+    if number(entry.get("position")):
+        title += f", position {short(entry['position'], 30)}"
     given = entry.get("sample")
     if not isinstance(given, str) or not given:
         return Sample(title, "text", "", "", facts)
@@ -69,8 +71,9 @@ def _sample(home: Path, entry: Mapping[str, Any], names: Mapping[str, str], room
 def _inside(home: Path, name: str) -> Path | None:
     """The file, if it is a picture or a sound within the run's samples: a run may come from anywhere, and must not show
     other files of this computer."""
-    if len(name) > 300 or "\n" in name or "\0" in name:
+    if Path(name).suffix.lower() not in TYPES or "\0" in name:
         return None
     folder = (home / "samples").resolve()
     file = (home / name).resolve()
-    return file if file.is_file() and folder in file.parents and file.suffix.lower() in TYPES else None
+    # os.path: a text that is no name of a file, because it is too long for one, is a text
+    return file if folder in file.parents and os.path.isfile(file) else None
