@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="HuggingFaceTB/SmolLM2-135M-Instruct")
     parser.add_argument("--gguf", help="a GGUF file in that folder")
     parser.add_argument("--layers", type=int, default=15, help="that are kept")
-    parser.add_argument("--steps", type=int, default=31, help="200 seconds on two cores")
+    parser.add_argument("--steps", type=int, default=31, help="160 seconds on two cores")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--directory", default="runs/smollm_sotu")
     return parser.parse_args()

@@ -226,8 +226,7 @@ def test_a_text_is_shown_whatever_it_looks_like(text: str, tmp_path: Path) -> No
     found = evaluation()
     found["regressions"]["worse"] = [{"index": 0, "sample": text}]
     write(home, "evaluation", found)
-    found_in_page = Page(write_report(home).read_text()).text
-    assert text.replace("\0", "").strip()[:20] in found_in_page or text.split("\0")[1] in found_in_page
+    assert text.split("\0")[-1].strip()[:20] in Page(write_report(home).read_text()).text
 
 
 def test_an_item_within_a_sample_says_where_it_is_and_what_was_answered(tmp_path: Path) -> None:

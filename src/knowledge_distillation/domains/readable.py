@@ -55,19 +55,22 @@ class TokenTexts(Sequence[str]):
 
     Args:
         tokenizer: of Transformers.
+
+    Raises:
+        IndexError: on asking for an id that is no token's.
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.count = tokenizer, tokens_of(tokenizer)
 
     def __len__(self) -> int:
-        return tokens_of(self.tokenizer)
+        return self.count
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(f"There is no token {index} among {len(self):,}.")
+            return [self[place] for place in range(*index.indices(self.count))]
+        if not 0 <= index < self.count:
+            raise IndexError(f"There is no token {index} among {self.count:,}.")
         return repr(self.tokenizer.decode([index]))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 from torch import Tensor, nn
@@ -125,9 +124,10 @@ def _embedding(model: nn.Module) -> nn.Embedding | None:
     inner = unwrap(model)
     said = getattr(inner, "get_input_embeddings", None)
     if callable(said):
-        table = None
-        with suppress(NotImplementedError, AttributeError):  # so Transformers says that a model has no such table
+        try:
             table = said()
+        except (NotImplementedError, AttributeError):  # so Transformers says that a model has no such table
+            table = None
         if isinstance(table, nn.Embedding):
             return table
     return next((module for module in inner.modules() if isinstance(module, nn.Embedding)), None)
