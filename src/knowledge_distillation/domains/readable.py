@@ -61,16 +61,16 @@ class TokenTexts(Sequence[str]):
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer, self.count = tokenizer, tokens_of(tokenizer)
+        self.tokenizer, self.size = tokenizer, tokens_of(tokenizer)
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(self.count))]
-        if not 0 <= index < self.count:
-            raise IndexError(f"There is no token {index} among {self.count:,}.")
+            return [self[place] for place in range(*index.indices(self.size))]
+        if not 0 <= index < self.size:
+            raise IndexError(f"There is no token {index} among {self.size:,}.")
         return repr(self.tokenizer.decode([index]))
 
 
