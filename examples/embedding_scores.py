@@ -59,11 +59,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    tokenizer = load_tokenizer(given.teacher)
+    tokenizer = load_tokenizer(given.teacher).backend_tokenizer
+    tokenizer.enable_truncation(LENGTH)
     texts = given.texts.read_text(encoding="utf-8").splitlines()
 
     def ids(some: Sequence[str]) -> list[list[int]]:
-        return [row.ids for row in tokenizer(list(some), truncation=True, max_length=LENGTH).encodings]
+        return [row.ids for row in tokenizer.encode_batch_fast(list(some))]
 
     rows = ids(texts)
     theirs = embedded(loaded(given.teacher), rows)

@@ -265,6 +265,18 @@ def test_the_users_pipeline_is_the_headline() -> None:
     assert pipe.seen == [("Sequential", 3), ("Artefact", 3)]
 
 
+@pytest.mark.parametrize(("off", "said"), [(0.0, False), (0.1, True)])
+def test_a_pipeline_that_finds_the_same_is_not_repeated(off: float, said: bool) -> None:
+    """Otherwise the table has perplexity twice; where the two differ, it must have both."""
+    student = mlp()
+    own = evaluate({"student": student}, loader(), **CHEAP).as_dict()["models"]["student"]["quality"]
+    pipe = Pipe(own["value"] + off)
+    pipe.metric = own["metric"]
+    found = evaluate({"student": student}, loader(), pipeline=pipe, **CHEAP).as_dict()["models"]["student"]
+    assert found["quality"]["value"] == own["value"] + off
+    assert (own["metric"] in found["also"]) == said
+
+
 def test_models_that_only_the_pipeline_understands_keep_score_and_cost() -> None:
     """Otherwise embedding models and detectors cannot be evaluated at all."""
 

@@ -25,9 +25,15 @@ def quality_of(
     if pipeline is None:
         empty = {"metric": None, "value": None, "higher_is_better": True, "how": "not measured: no labels"}
         return {"quality": own or empty, "also": also}
-    if own is not None:
+    piped = _piped(subject, loader, pipeline, loader_name)
+    if own is not None and not _same(own, piped):
         also = {own["metric"]: own["value"], **also}
-    return {"quality": _piped(subject, loader, pipeline, loader_name), "also": also}
+    return {"quality": piped, "also": also}
+
+
+def _same(own: Mapping[str, Any], piped: Mapping[str, Any]) -> bool:
+    """Whether a pipeline found what the task's own metric found, which then need not be said twice."""
+    return own["metric"] == piped["metric"] and math.isclose(own["value"], piped["value"], rel_tol=1e-5)
 
 
 def _piped(subject: Subject, loader: Any, pipeline: InferencePipeline, name: str) -> dict[str, Any]:
