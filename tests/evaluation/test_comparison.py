@@ -55,6 +55,7 @@ def test_the_verdict_follows_the_interval_and_the_direction(
     assert result.with_teacher == tuple(taught)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_without_an_effect_about_one_verdict_in_twenty_is_wrong(seeds: int) -> None:
     """Otherwise 'helped' is found in noise more often than the 95% interval allows."""
@@ -71,6 +72,7 @@ def test_without_an_effect_about_one_verdict_in_twenty_is_wrong(seeds: int) -> N
     assert low <= wrong <= high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_accuracies_on_few_images_give_no_more_false_verdicts(seeds: int) -> None:
     """Otherwise two equal differences of whole images pass for certainty: their spread is 0 by chance."""

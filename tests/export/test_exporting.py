@@ -33,6 +33,7 @@ from tests.export.students import (
 from tests.training.toys import identical, snapshot
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_leaves_the_student_as_it_was(form: str, tmp_path: Path) -> None:
     """Otherwise exporting in the middle of a training changes the training."""

@@ -15,6 +15,7 @@ from tests.export.students import Recurrent, cnn, images, labelled, lopsided, ml
 from tests.training.toys import filled, seeded
 
 
+@pytest.mark.slow
 def test_integers_times_scales_are_the_students_weights(convolutions: nn.Module, static_export: Exported) -> None:
     """Otherwise a channel has the scale of another, or what BatchNorm does to a weight is lost."""
     folded = nn.utils.fuse_conv_bn_eval(convolutions[0].eval(), convolutions[1].eval())
@@ -49,6 +50,7 @@ def test_the_manifest_says_what_was_quantised(static_export: Exported) -> None:
     assert [static_export.load()(images(count)).shape for count in (1, 2, 7)] == [(1, 4), (2, 4), (7, 4)]
 
 
+@pytest.mark.slow
 def test_a_student_of_50000_parameters_is_3_and_a_half_times_smaller(tmp_path) -> None:
     """Otherwise names, scales and folded copies eat what eight bits save."""
     student = filled(small_cnn(width=28), 0)
@@ -77,6 +79,7 @@ def test_a_recurrent_student_in_eight_bits_keeps_its_loops(tmp_path) -> None:
     assert done.load()(input_ids=tokens[:3]).shape == (3, 4)
 
 
+@pytest.mark.slow
 def test_a_student_without_weights_worth_rounding_is_refused(tmp_path) -> None:
     """Otherwise a file is called int8 and holds floats alone."""
     with pytest.raises(ExportError, match="No weight of the student could be quantised"):

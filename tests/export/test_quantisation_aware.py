@@ -79,6 +79,7 @@ def test_the_rounded_weights_ship(tmp_path: Path) -> None:
     assert len(twin[3].weight.detach()[0].unique()) <= 15
 
 
+@pytest.mark.slow
 def test_int8_after_being_taught_is_closer_than_int8_after_plain_rounding(tmp_path: Path) -> None:
     """Otherwise teaching a rounded student costs a training and buys nothing."""
     data = digits(batch_size=64)

@@ -19,11 +19,9 @@ EXAMPLES = 10 if FULL else 3
 # laws that are slow, or that already try every setting of theirs in one example
 FEW_EXAMPLES = {"gradcheck": 6, "precision": 6, "temperature_range": 6, "compiled": 1}
 FEW_EXAMPLES |= {"module_equals_function": 4, "batch_of_one": 4, "silent_signals": 4}
-FEW_EXAMPLES |= (
-    {"round_trip": 2, "all_masked": 2, "batch_of_one": 2, "teacher_detached": 2, "silent_signals": 2}
-    if not FULL
-    else {}
-)
+if not FULL:
+    FEW_EXAMPLES |= dict.fromkeys(("round_trip", "all_masked", "batch_of_one", "teacher_detached", "silent_signals"), 2)
+    FEW_EXAMPLES |= dict.fromkeys(("module_equals_function", "masked_items", "gradcheck", "precision"), 2)
 
 # signals that stay valid, and oracles that stay exact, when multiplied by a number
 SCALABLE = ("logits", "feature", "hidden", "vector", "embedding")

@@ -23,6 +23,7 @@ def processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return run_ranks(Path(gather_ranks.__file__), folder, count=request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", ["", " masked"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_gathered_losses_are_those_of_one_process_with_the_whole_batch(

@@ -40,6 +40,7 @@ def train(directory: Path, objective: Any, epochs: int, resume: str | None = Non
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [*LEARNING, BALANCED, BY_GRADIENT], ids=[*LEARNING, "uncertainty", "norms"])
 def test_a_resumed_run_goes_on_with_what_its_method_has_learned(objective: Any, tmp_path: Path) -> None:
     """Otherwise a projector, a temperature or a bank of embeddings begins anew beside a trained student."""

@@ -121,6 +121,7 @@ def test_weights_are_those_that_the_preset_says(name: str) -> None:
     assert {term: value.weight for term, value in as_objective(name).terms.items()} == PUBLISHED[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_term_reaches_the_student_and_the_method_is_learnt(name: str) -> None:
     """Otherwise a term is logged and trains nothing, or drives the student away from the teacher."""

@@ -49,6 +49,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
     ).student
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_student_learns_real_digits_and_leaves_the_rest_behind(
     name: str, teacher: nn.Module, tmp_path: Path

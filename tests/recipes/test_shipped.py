@@ -33,6 +33,7 @@ def shortened(value: Any) -> Any:
     return short
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ON_DIGITS)
 def test_every_digits_recipe_runs_to_a_student_that_scores_as_reported(name: str, tmp_path: Path) -> None:
     """Otherwise the first recipe that a user tries fails, or reports the score of another model."""

@@ -98,6 +98,7 @@ def test_the_teacher_is_trained_once_and_found_again(own: dict[str, Any], workpl
     assert rebuilt_run("sweep/trials/001", own).notes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["teacher.hidden=4..16", "data.count=[16, 24]", "training.seed=0..9"])
 def test_a_teacher_that_the_sweep_changes_is_trained_in_each_trial(
     over: str, own: dict[str, Any], workplace: Path
@@ -133,6 +134,7 @@ def test_a_sweep_that_was_stopped_and_killed_goes_on_as_if_nothing_had_been(
     assert Path("killed/best.yaml").read_text() == Path("whole/best.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_trial_stopped_while_its_own_teacher_learnt_goes_on(own: dict[str, Any], workplace: Path) -> None:
     """Otherwise the trial's half a teacher is a directory that nobody may write to, and the trial fails for good."""
     steps = 0
@@ -159,6 +161,7 @@ def test_a_trial_stopped_while_its_own_teacher_learnt_goes_on(own: dict[str, Any
     assert gone_on.trials[0]["state"] == "complete"
 
 
+@pytest.mark.slow
 def test_more_trials_can_follow_and_another_sweep_cannot(own: dict[str, Any], workplace: Path) -> None:
     """Otherwise two sweeps are mixed in one table, and its best is the best of neither."""
     given = alone()
@@ -199,6 +202,7 @@ def test_a_trial_that_falls_behind_is_pruned(own: dict[str, Any], workplace: Pat
     assert not list(Path("sweep/trials").glob("*/checkpoints"))
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_leaves_its_reason_and_the_sweep_goes_on(own: dict[str, Any], workplace: Path) -> None:
     """Otherwise one impossible pair of settings ends a night of trials."""
 

@@ -109,6 +109,7 @@ def test_a_decay_in_the_recipe_is_that_of_the_average(tmp_path: Path) -> None:
     assert done.module.teacher.decay == 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passes", [1, 3, 5], ids=["teacher", "assistant", "student"])
 @pytest.mark.parametrize("method", [{"name": "assistants", "students": ["net"]}, {"name": "born_again"}], ids=str)
 def test_a_chain_that_was_broken_off_anywhere_goes_on_to_the_same_student(

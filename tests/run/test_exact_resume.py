@@ -94,6 +94,7 @@ def broken_off(directory: Path, *callbacks: Callback, **changes: Any) -> None:
         run(directory, *callbacks, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_stopped_at_any_batch_and_continued_is_the_run_that_would_have_been(case: str, tmp_path: Path) -> None:
     """Otherwise a job that is moved to another machine gives another student, and nobody can tell."""
@@ -116,6 +117,7 @@ def test_ctrl_c_while_the_student_is_scored_loses_nothing(case: str, tmp_path: P
         check_equal(directory, tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["adam, cosine", "validated within", "not validated"])
 def test_a_training_that_is_given_more_steps_later_is_the_one_that_had_them_at_once(case: str, tmp_path: Path) -> None:
     """Otherwise the rest of the epoch in which the first steps ended is never learnt from."""
@@ -151,6 +153,7 @@ def sampled(generator: bool) -> DataLoader[Any]:
     return jittered(shuffle=False, sampler=sampler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loader",
     [

@@ -38,6 +38,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, An
     return run_ranks(Path(__file__).with_name("frozen_processes.py"), tmp_path_factory.mktemp("frozen"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", ACCUMULATED)
 @pytest.mark.parametrize("optimizer", EVERY)
 def test_two_processes_leave_the_teacher_bit_identical(

@@ -135,6 +135,7 @@ def test_padding_gives_no_loss_and_the_loss_is_that_of_the_live_teacher(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_a_student_learns_the_same_as_from_the_live_teacher(side: str, server: LanguageServer) -> None:
     """Otherwise teaching over the network is another method than teaching from memory."""

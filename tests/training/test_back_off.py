@@ -62,6 +62,7 @@ def tagged(directory: Path, limit: int, accumulated: int) -> kd.Run:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_parts_count_by_the_tokens_of_their_mask(accumulated: int, tmp_path: Path) -> None:
     """Otherwise a part of short sentences weighs as much as one of long ones, and the step is another one."""
@@ -142,6 +143,7 @@ def test_memory_of_the_processor_counts_too(tmp_path: Path) -> None:
     assert train(tmp_path, student=Asks(99, 0, ""), doctor=False).module.trainer.global_step == 6
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_size_it_had(tmp_path: Path) -> None:
     """Otherwise each start of the job runs out of memory once more, and is not the same to the bit."""
     student: Any = lambda: Needs(3, 2, "backward")  # noqa: E731

@@ -95,6 +95,7 @@ def test_a_run_that_is_broken_off_within_a_step_knows_its_tokens(tmp_path: Path)
     assert torch.allclose(distil(tmp_path, 0, "auto"), trained(4, OBJECTIVE), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True])
 def test_processes_count_by_their_tokens(sharded: bool, tmp_path: Path) -> None:
     """Otherwise a process with short texts pulls as hard as one with long ones."""

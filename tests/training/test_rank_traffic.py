@@ -20,6 +20,7 @@ def trained(folder: Path, **settings: Any) -> list[dict[str, Any]]:
     return run_ranks(Path(rank_losses.__file__), folder, told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_only_what_is_trained_is_sent_and_saved(accumulate: int, tmp_path: Path) -> None:
     """Otherwise a teacher of 7 billion parameters is in every all-reduce, or in every checkpoint."""
@@ -31,6 +32,7 @@ def test_only_what_is_trained_is_sent_and_saved(accumulate: int, tmp_path: Path)
         assert found["teacher same"]
 
 
+@pytest.mark.slow
 def test_a_sharded_teacher_teaches_as_a_whole_one(tmp_path: Path) -> None:
     """Otherwise a teacher that fits on no device cannot teach, or is put together on each."""
     whole, parts = trained(tmp_path / "whole"), trained(tmp_path / "parts", teacher_sharded=True)
@@ -40,6 +42,7 @@ def test_a_sharded_teacher_teaches_as_a_whole_one(tmp_path: Path) -> None:
         assert other["sent"] == one["sent"]
 
 
+@pytest.mark.slow
 def test_a_memory_of_all_samples_is_equal_in_all_processes_and_never_sent(tmp_path: Path) -> None:
     """Otherwise a bank of a million samples, a gigabyte, is sent before every step, or the processes drift apart."""
     one, other = trained(tmp_path, objective="memory")

@@ -22,6 +22,7 @@ def processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return run_ranks(Path(shared_ranks.__file__), tmp_path_factory.mktemp("shared"), count=request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED)
 def test_every_sample_is_scored_once_and_none_twice(name: str, processes: list[dict[str, Any]]) -> None:
     """Otherwise the score is that of other data, as where samples are repeated to give all processes as many."""

@@ -79,6 +79,7 @@ def accuracy(model: nn.Module) -> float:
         return float((model.eval()(images).argmax(-1) == labels).float().mean())
 
 
+@pytest.mark.slow
 def test_the_recipe_beats_chance_without_opening_the_real_images(tmp_path: Path) -> None:
     """Otherwise a user who has lost the data, or may not use it, gets a student that guesses, or a crash."""
     weights = tmp_path / "teacher.safetensors"

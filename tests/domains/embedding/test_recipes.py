@@ -115,6 +115,7 @@ def test_the_cut_that_is_searched_is_the_nearest_to_the_teacher(model: str, line
     assert tuple(chosen) == max(near, key=lambda kept: near[kept])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["embeddings", "hidden"])
 def test_a_cached_teacher_gives_the_live_ones_loss(objective: str, model: str, lines: str, tmp_path: Path) -> None:
     """Otherwise the answers of a cache are those of other texts than those of the batch."""
@@ -157,6 +158,7 @@ def test_a_finished_run_is_rebuilt_and_saved_for_use(model: str, lines: str, tmp
     torch.testing.assert_close(embedded(sentence_encoder(str(tmp_path / "small")), rows), embedded(run.student, rows))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(model: str, lines: str, tmp_path: Path) -> None:
     """Otherwise batches of like length come in another order after an interruption, and the student is another."""
 
@@ -171,6 +173,7 @@ def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(model: str, lines: st
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["layers", "static"])
 def test_onnx_answers_as_the_student(kind: str, model: str, lines: str, tmp_path: Path) -> None:
     """Otherwise the file that goes to production gives other vectors."""

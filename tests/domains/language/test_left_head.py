@@ -65,6 +65,7 @@ def test_it_goes_with_mixed_precision_and_checkpointed_layers() -> None:
     assert_equal(found, trained(plain, precision="bf16-mixed"), error=2e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True], ids=["ddp", "fsdp2"])
 def test_processes_train_as_one(sharded: bool, tmp_path: Path) -> None:
     """Otherwise the head's gradient stays in its process, and the copies of the student drift apart."""

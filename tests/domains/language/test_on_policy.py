@@ -221,6 +221,7 @@ def test_the_fraction_grows_when_the_student_gets_worse(tmp_path: Path) -> None:
     assert callback.fraction == 0.5
 
 
+@pytest.mark.slow
 def test_the_student_comes_nearer_to_the_teacher_on_what_it_writes_itself(tmp_path: Path) -> None:
     """Otherwise the policy gradient has the wrong sign, and training drives the student away."""
     teacher = tiny.llama(seed=1)

@@ -71,6 +71,7 @@ def test_a_run_is_read_back_with_its_teacher(teacher: str, texts: Path, tmp_path
     assert all(torch.equal(a, b) for a, b in zip(back.teacher.parameters(), theirs.parameters(), strict=True))  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("documents", ["joined", "apart"])
 def test_a_cached_teacher_gives_the_live_ones_loss(documents: str, teacher: str, texts: Path, tmp_path: Path) -> None:
     """Otherwise shift or mask of the cache is another than that of training, and each answer meets the next token."""
@@ -118,6 +119,7 @@ def test_small_encodings_teach(encoding: Any, objective: Any, teacher: str, text
     assert math.isfinite(run.scores["val"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("k", [None, 20], ids=["live", "cached"])
 def test_a_fused_loss_trains_as_the_plain_ones_do(
@@ -250,6 +252,7 @@ def test_more_likeliest_tokens_than_there_are_is_all_of_them(teacher: str, texts
     assert math.isfinite(run.scores["val"])
 
 
+@pytest.mark.slow
 def test_a_teacher_in_half_precision_teaches_as_in_full(teacher: str, texts: Path, tmp_path: Path) -> None:
     """Otherwise a large teacher that fits only in bfloat16 gives another loss, or an error about dtypes."""
     found = []

@@ -120,6 +120,7 @@ def begun_student(recipe: Recipe) -> Any:
     return ctc(str(recipe.teacher["path"]), layers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3], ids=["alone", "padded"])
 def test_a_cached_teacher_teaches_what_a_live_one_does(batch_size: int, tmp_path: Path) -> None:
     """Otherwise answers stand at other frames than they were given to, and padding is learnt from."""

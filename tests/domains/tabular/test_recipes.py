@@ -82,6 +82,7 @@ def test_a_cached_forest_teaches_as_the_live_one(name: str, tmp_path: Path) -> N
     assert kept.scores["test"] == pytest.approx(live.scores["test"], rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_what_is_shipped_takes_rows_as_they_stand_in_the_table(name: str, tmp_path: Path, capsys: Any) -> None:
     """Otherwise whoever runs the file must know the means of somebody's training rows."""

@@ -67,6 +67,7 @@ def test_a_command_trains_a_student_with_the_accuracy_that_a_plain_loop_finds(
     assert told == pytest.approx(right / len(rows))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(teacher: str, topics: str, tmp_path: Path) -> None:
     """Otherwise who loses the machine after an epoch gets another student, or begins anew."""
 
@@ -95,6 +96,7 @@ def test_a_cached_teacher_gives_the_live_ones_losses(teacher: str, topics: str, 
         assert float(value) == pytest.approx(float(kept.module.latest[name]), abs=5e-3), name
 
 
+@pytest.mark.slow
 def test_what_ships_in_eight_bits_answers_as_the_student(
     teacher: str, topics: str, tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def shortened(recipe: Recipe, **data: Any) -> Recipe:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar100_repdistiller", "cifar100_mdistiller"])
 def test_the_protocols_of_cifar_100_train_a_step_and_report_last_and_best(
     name: str, cifar: Path, tmp_path: Path
@@ -81,6 +82,7 @@ def test_the_protocols_of_cifar_100_train_a_step_and_report_last_and_best(
     assert cifar100(folder=str(cifar)).facts == {"classes": 100, "channels": 3, "size": 32}
 
 
+@pytest.mark.slow
 def test_the_protocol_of_imagenet_trains_a_step_on_folders(tmp_path: Path) -> None:
     """Otherwise 100 epochs begin with a traceback."""
     from PIL import Image
