@@ -37,7 +37,11 @@ class Hiding(importlib.abc.MetaPathFinder):
 HIDDEN = tuple(sys.argv[1:])
 sys.meta_path.insert(0, Hiding())
 walk = pkgutil.iter_modules
-pkgutil.iter_modules = lambda *at: [info for info in walk(*at) if not info.ispkg or at[0] != domains.__path__]
+
+def without_domains(path=None, prefix=""):
+    return [info for info in walk(path, prefix) if not info.ispkg or path != domains.__path__]
+
+pkgutil.iter_modules = without_domains
 names = [info.name for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
 for name in names:
     if not name.startswith(HIDDEN):

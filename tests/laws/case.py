@@ -70,5 +70,5 @@ class Case:
 
     def build(self) -> Loss:
         make = self.module or catalogue()[self.name].module
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         return make(**self.settings)

@@ -56,13 +56,13 @@ def evaluate(
 ) -> Tensor:
     """The pure function's value; random choices inside a loss are the same each time."""
     module = module or build(case, dtype_of(inputs))
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     return case.call(inputs, module, case.settings, reduction=reduction, **masked_by(case, mask))
 
 
 def call_module(module: Loss, inputs: Inputs, **keywords: Any) -> Tensor:
     """The module's value, with the same random choices each time."""
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     return module(inputs.student, inputs.teacher, **inputs.needs, **keywords)
 
 

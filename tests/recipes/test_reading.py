@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from knowledge_distillation.domains.catalogue import data_sets, models
 from knowledge_distillation.errors import ConfigError
@@ -179,15 +179,14 @@ def test_what_yaml_allows_and_a_recipe_does_not_is_refused(text: str, message: s
 def test_deep_nesting_is_refused(opening: str, tmp_path: Path) -> None:
     """Otherwise a small file ends the process."""
     with pytest.raises(ConfigError, match="nested too deeply"):
-        read(f"description: {opening * 20_000}" if opening != "- " else opening * 20_000, tmp_path)
+        read(f"description: {opening * 2_000}" if opening != "- " else opening * 2_000, tmp_path)
 
 
-def test_a_huge_file_is_refused_without_being_parsed(tmp_path: Path) -> None:
+def test_a_huge_file_is_refused_without_being_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a data file given by mistake occupies the machine for minutes."""
-    started = time.monotonic()
+    monkeypatch.setattr(yaml, "load", lambda *given, **how: pytest.fail("it was parsed"))
     with pytest.raises(ConfigError, match=f"larger than {LARGEST_FILE} bytes"):
         read(f"{SMALLEST}#{'x' * LARGEST_FILE}", tmp_path)
-    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize(
