@@ -2,8 +2,7 @@
 
 ResNet-56 teaches ResNet-20 on real images of clothes, 32 x 32 x 3, cropped and mirrored at random. All three arms run
 `DistillationModule` in a Trainer over the same DataLoader settings; the cached arm replays the views that the teacher
-saw, checks every one, and computes the distillation loss. Rounds are interleaved, and the process keeps the memory that
-it frees, so that no arm pays for pages which the one before gave back.
+saw, checks every one, and computes the distillation loss. Rounds are interleaved.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.report import progress
-from benchmarks.timing.allocator import keep_freed_memory
 from benchmarks.timing.clock import Clock
 from benchmarks.timing.rounds import FIGURE, interleaved, ratio, summary
 from knowledge_distillation import DistillationModule
@@ -57,7 +55,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.manual_seed(0)
-    kept = keep_freed_memory()
     data = Clothes((arguments.steps + 3) * arguments.batch_size, arguments.folder)
     loader = DataLoader(data, batch_size=arguments.batch_size, shuffle=True)
     teacher = resnet56().eval()
@@ -81,7 +78,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "batch_size": arguments.batch_size,
         "steps": arguments.steps,
         "rounds": arguments.rounds,
-        "freed_memory_kept": kept,
         "figure": FIGURE,
     }
 

@@ -61,6 +61,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     tokenizer = load_tokenizer(given.teacher).backend_tokenizer
     tokenizer.enable_truncation(LENGTH)
+    tokenizer.no_padding()  # a tokenizer.json may pad each text, and what it pads with would count as words
     texts = given.texts.read_text(encoding="utf-8").splitlines()
 
     def ids(some: Sequence[str]) -> list[list[int]]:

@@ -24,7 +24,7 @@ def _same_draws() -> None:
     """Each test draws the same numbers, alone or after any other."""
     random.seed(0)
     np.random.seed(0)
-    torch.default_generator.manual_seed(0)  # torch.manual_seed notes a traceback a kind of device
+    torch.default_generator.manual_seed(0)  # torch.manual_seed also writes a traceback down for each absent GPU
     if torch.cuda.is_available():
         torch.cuda.manual_seed_all(0)
 

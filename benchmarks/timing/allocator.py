@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, so that the work is timed and not the system's handing out of pages."""
+"""Freed memory stays with the process, so that a forward is timed and not the system's handing out of pages."""
 
 from __future__ import annotations
 

@@ -20,8 +20,10 @@ EXAMPLES = 10 if FULL else 3
 FEW_EXAMPLES = {"gradcheck": 6, "precision": 6, "temperature_range": 6, "compiled": 1}
 FEW_EXAMPLES |= {"module_equals_function": 4, "batch_of_one": 4, "silent_signals": 4}
 if not FULL:
-    FEW_EXAMPLES |= dict.fromkeys(("round_trip", "all_masked", "batch_of_one", "teacher_detached", "silent_signals"), 2)
-    FEW_EXAMPLES |= dict.fromkeys(("module_equals_function", "masked_items", "gradcheck", "precision"), 2)
+    FEW_EXAMPLES |= dict.fromkeys(
+        ("round_trip", "all_masked", "batch_of_one", "teacher_detached", "silent_signals", "module_equals_function",
+         "masked_items", "gradcheck", "precision"), 2
+    )  # fmt: skip
 
 # signals that stay valid, and oracles that stay exact, when multiplied by a number
 SCALABLE = ("logits", "feature", "hidden", "vector", "embedding")

@@ -120,17 +120,11 @@ def _sizes(patient: Patient, comparing: list[str]) -> Iterator[Finding]:
 
 
 def _embedding(model: nn.Module) -> nn.Embedding | None:
-    """The first table of a model that holds token ids, by what Hugging Face says or by being the first."""
+    """The table that token ids are looked up in: of the size that the model's configuration names, else the first."""
     inner = unwrap(model)
-    said = getattr(inner, "get_input_embeddings", None)
-    if callable(said):
-        try:
-            table = said()
-        except (NotImplementedError, AttributeError):  # so Transformers says that a model has no such table
-            table = None
-        if isinstance(table, nn.Embedding):
-            return table
-    return next((module for module in inner.modules() if isinstance(module, nn.Embedding)), None)
+    tables = [module for module in inner.modules() if isinstance(module, nn.Embedding)]
+    size = getattr(getattr(inner, "config", None), "vocab_size", None)
+    return next((table for table in tables if table.num_embeddings == size), tables[0] if tables else None)
 
 
 def _config(model: nn.Module) -> dict[str, Any]:
