@@ -16,7 +16,8 @@ from torchvision.transforms import v2
 from knowledge_distillation.domains.vision import digits_cnn
 from knowledge_distillation.errors import CacheError
 from knowledge_distillation.teachers import CachedTeacher, LiveTeacher, write_cache
-from knowledge_distillation.teachers.cache.replay import draws, inputs_checksum
+from knowledge_distillation.teachers.cache.checksums import inputs_checksum
+from knowledge_distillation.teachers.cache.replay import draws
 from tests.teachers.cache.samples import Drawn, Reads, Words, padded
 
 

@@ -100,9 +100,12 @@ class CachedTeacher:
                 f"{len(given.dataset)}: "  # type: ignore[arg-type]
                 "sample numbers would point at other samples. Write a cache of this dataset."
             )
-        replayed = ReplayedViews(given.dataset, self.cache, self.check_inputs)
-        replayed.at([0, self.cache.samples * self.cache.views - 1])  # says here what a worker would say later
-        return loader_like(given, replayed, WithAnswers(given.collate_fn, self.cache))
+        replayed = ReplayedViews(given.dataset, self.cache)
+        answered = WithAnswers(given.collate_fn, self.cache, self.check_inputs)
+        ends = replayed.at([0, self.cache.samples * self.cache.views - 1])
+        if self.check_inputs:
+            answered.compare(ends)  # says here what a worker would say later
+        return loader_like(given, replayed, answered)
 
     def prepare(self, device: torch.device) -> None:
         """Nothing: the answers come with the batch, to its device."""

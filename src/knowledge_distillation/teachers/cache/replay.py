@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-
-from knowledge_distillation.capture.adapters import split_batch
 
 
 @contextmanager
@@ -57,52 +53,12 @@ def seed_generators(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def draws() -> bytes:
+def draws() -> tuple[Any, ...]:
     """Where the three generators stand: two equal answers mean that nothing was drawn in between."""
     numpy: Any = np.random.get_state()
-    state = f"{random.getstate()[1]}{numpy[2:]}".encode()
-    return state + bytes(numpy[1].tobytes()) + bytes(torch.get_rng_state().numpy().tobytes())
+    return random.getstate(), numpy[1].tobytes(), numpy[2:], torch.get_rng_state().numpy().tobytes()
 
 
 def view_seed(seed: int, key: int) -> int:
     """The seed of one view: 63 bits, unrelated from view to view and from one cache's seed to the next."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest(), "little") >> 1
-
-
-def inputs_checksum(sample: Any) -> int:
-    """CRC-32 over what a model would read of a sample: everything but its labels and its index.
-
-    Args:
-        sample: what the dataset gives, in any form that `capture.adapters.auto` understands.
-    """
-    positional, named, _ = split_batch(sample)
-    return _checksum(named or positional, 0)
-
-
-def _checksum(value: Any, start: int) -> int:
-    if isinstance(value, Tensor):
-        return zlib.crc32(_content(value), zlib.crc32(f"{value.dtype}{value.shape}".encode(), start))
-    if isinstance(value, Mapping):
-        for key in sorted(value, key=str):
-            start = _checksum(value[key], zlib.crc32(str(key).encode(), start))
-        return start
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        if value and all(isinstance(entry, (bool, int, float)) for entry in value):
-            return zlib.crc32(np.asarray(value).tobytes(), start)
-        for entry in value:
-            start = _checksum(entry, start)
-        return zlib.crc32(str(len(value)).encode(), start)
-    if isinstance(value, (str, bytes)):
-        return zlib.crc32(value if isinstance(value, bytes) else value.encode(), start)
-    if value is None or isinstance(value, (bool, int, float)):
-        return zlib.crc32(repr(value).encode(), start)
-    array = np.ascontiguousarray(value)  # an image, a NumPy array or scalar
-    start = zlib.crc32(f"{array.dtype}{array.shape}".encode(), start)
-    return zlib.crc32(array.tobytes() if array.dtype != object else repr(value).encode(), start)
-
-
-def _content(tensor: Tensor) -> Any:
-    plain = tensor.detach().cpu()
-    if plain.dtype == torch.bfloat16:  # NumPy has none
-        plain = plain.view(torch.int16)
-    return np.ascontiguousarray(plain.numpy())

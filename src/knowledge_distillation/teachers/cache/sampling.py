@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from knowledge_distillation.errors import CacheError, ConfigError
-from knowledge_distillation.teachers.cache.replay import draws, generators_aside, inputs_checksum, seed_generators
+from knowledge_distillation.teachers.cache.checksums import inputs_checksum
+from knowledge_distillation.teachers.cache.replay import draws, generators_aside, seed_generators
 
 
 @dataclass(slots=True)
@@ -20,7 +21,11 @@ class View:
     content: Any
     key: int
     seed: int
-    checksum: int
+
+    @property
+    def checksum(self) -> int:
+        """Of what a model would read of it, counted anew each time it is asked for."""
+        return inputs_checksum(self.content)
 
 
 def make_views(dataset: Dataset[Any], keys: Sequence[int], seeds: Sequence[int], views: int) -> list[View]:
@@ -29,8 +34,7 @@ def make_views(dataset: Dataset[Any], keys: Sequence[int], seeds: Sequence[int],
     with generators_aside():
         for key, seed in zip(keys, seeds, strict=True):
             seed_generators(seed)
-            content = dataset[key // views]
-            made.append(View(content, key, seed, inputs_checksum(content)))
+            made.append(View(dataset[key // views], key, seed))
     return made
 
 
@@ -39,10 +43,12 @@ class Collated:
 
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self.collate = collate
+        self.stacks = collate is default_collate
+        """Whether a tensor of the batch is a stack of the samples' tensors."""
 
     def __call__(self, views: Sequence[View]) -> Any:
         contents = [view.content for view in views]
-        if self.collate is default_collate:
+        if self.stacks:
             return self.collate(contents)
         before = draws()
         batch = self.collate(contents)

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from knowledge_distillation.errors import CacheError
+from knowledge_distillation.teachers.cache.checksums import batch_checksums
 from knowledge_distillation.teachers.cache.reading import Cache
 from knowledge_distillation.teachers.cache.sampling import Collated, View, make_views
 
@@ -77,11 +78,10 @@ class ReplayedViews(Dataset[View]):
     Args:
         dataset: as the cache was written from.
         cache: gives the seeds.
-        check: compare every sample with the checksum of what the teacher saw.
     """
 
-    def __init__(self, dataset: Dataset[Any], cache: Cache, check: bool) -> None:
-        self.dataset, self.cache, self.check = dataset, cache, check
+    def __init__(self, dataset: Dataset[Any], cache: Cache) -> None:
+        self.dataset, self.cache = dataset, cache
 
     def __len__(self) -> int:
         return self.cache.samples
@@ -95,18 +95,8 @@ class ReplayedViews(Dataset[View]):
         return self.at([index * views + view for index, view in zip(indices, chosen, strict=True)])
 
     def at(self, keys: Sequence[int]) -> list[View]:
-        """The views of these keys."""
-        made = make_views(self.dataset, keys, self.cache.column("seed", keys).tolist(), self.cache.views)
-        if self.check:
-            for view, checksum in zip(made, self.cache.column("checksum", keys).tolist(), strict=True):
-                if view.checksum != checksum:
-                    raise CacheError(
-                        f"Sample {view.key // self.cache.views}, view {view.key % self.cache.views}, is not what the "
-                        f"teacher saw when the cache {self.cache.directory} was written: other data, another "
-                        "tokenizer, a changed transform, or one that draws from a generator of its own. The student "
-                        "would learn answers to other inputs. Write the cache anew from this loader."
-                    )
-        return made
+        """The views of these keys, not compared with what the teacher saw: `WithAnswers` does so."""
+        return make_views(self.dataset, keys, self.cache.column("seed", keys).tolist(), self.cache.views)
 
 
 class WithAnswers:
@@ -115,22 +105,55 @@ class WithAnswers:
     Args:
         collate: the user's collate function.
         cache: gives the answers.
+        check: compare every sample with the checksum of what the teacher saw.
     """
 
-    def __init__(self, collate: Callable[[list[Any]], Any], cache: Cache) -> None:
-        self.collated, self.cache = Collated(collate), cache
+    def __init__(self, collate: Callable[[list[Any]], Any], cache: Cache, check: bool) -> None:
+        self.collated, self.cache, self.check = Collated(collate), cache, check
 
     def __call__(self, views: Sequence[View]) -> TaughtBatch:
-        content = self.collated(views)
+        content = self._compared(views) if self.check else self.collated(views)
+        return TaughtBatch(content, self._answers(views, content))
+
+    def compare(self, views: Sequence[View]) -> None:
+        """Raise CacheError, which names the sample, unless each view is what the teacher saw."""
+        for view, checksum in zip(views, self._expected(views), strict=True):
+            if view.checksum != checksum:
+                raise CacheError(
+                    f"Sample {view.key // self.cache.views}, view {view.key % self.cache.views}, is not what the "
+                    f"teacher saw when the cache {self.cache.directory} was written: other data, another tokenizer, a "
+                    "changed transform, or one that draws from a generator of its own. The student would learn answers "
+                    "to other inputs. Write the cache anew from this loader."
+                )
+
+    def _compared(self, views: Sequence[View]) -> Any:
+        """The batch, in which each view is what the teacher saw."""
+        if not self.collated.stacks:
+            self.compare(views)  # before a function that we do not know has changed them
+            return self.collated(views)
+        try:
+            content = self.collated(views)
+        except Exception:
+            self.compare(views)  # other data may have other shapes, and the sample says more than the shapes do
+            raise
+        if batch_checksums(content, [view.content for view in views]) != self._expected(views):
+            self.compare(views)
+        return content
+
+    def _expected(self, views: Sequence[View]) -> list[int]:
+        checksums: list[int] = self.cache.column("checksum", [view.key for view in views]).tolist()
+        return checksums
+
+    def _answers(self, views: Sequence[View], content: Any) -> Answers:
         arrays, counts = self.cache.gather([view.key for view in views])
         if not counts:
-            return TaughtBatch(content, Answers(arrays, None, None))
+            return Answers(arrays, None, None)
         tokens = next(iter(counts.values()))
         if any(self.cache.signals[name].get("in_front") for name in counts):
             # items that the adapter counts, as frames of speech: the longest sample decides how many a batch has
             longest = int(tokens.max())
             counted = (torch.arange(longest) < tokens.unsqueeze(1)).flatten().nonzero().squeeze(1)
-            return TaughtBatch(content, Answers(arrays, counted, (len(tokens), longest)))
+            return Answers(arrays, counted, (len(tokens), longest))
         mask = content.get("attention_mask") if isinstance(content, Mapping) else None
         if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.bool().sum(dim=1).tolist() != tokens.tolist():
             raise CacheError(
@@ -139,4 +162,4 @@ class WithAnswers:
                 "the collate function that the cache was written with."
             )
         places = mask.bool().flatten().nonzero().squeeze(1)
-        return TaughtBatch(content, Answers(arrays, places, (len(mask), mask.shape[1])))
+        return Answers(arrays, places, (len(mask), mask.shape[1]))
