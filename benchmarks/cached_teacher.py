@@ -30,7 +30,7 @@ from knowledge_distillation.teachers import CachedTeacher, LiveTeacher, Teacher,
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=12, help="training steps a round")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--folder", help="where the Fashion-MNIST files lie")
 

@@ -13,7 +13,10 @@ FIGURE = "median of the ratios within interleaved rounds"
 def interleaved(
     arms: Mapping[str, Callable[[], float]], rounds: int, *, label: str = "round", unit: float = 1e3
 ) -> dict[str, list[float]]:
-    """Time every arm once a round, in turns forwards and backwards.
+    """Time every arm once a round, in turns forwards and backwards, each pair of rounds beginning one arm further on.
+
+    So each of three arms comes after each other one equally often: what one leaves behind, such as memory that the
+    allocator has just given back, does not meet the same arm each time.
 
     Args:
         arms: name -> a call that returns seconds.
@@ -27,7 +30,9 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in arms}
     order = list(arms)
     for number in range(rounds):
-        for name in order if number % 2 == 0 else reversed(order):
+        first = number // 2 % len(order)
+        turn = order[first:] + order[:first]
+        for name in turn if number % 2 == 0 else reversed(turn):
             times[name].append(unit * arms[name]())
         shown = ", ".join(f"{name} {values[-1]:.3g}" for name, values in times.items())
         progress(f"{label} {number + 1}/{rounds}: {shown}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
+
 import pytest
 
 from benchmarks.timing.clock import Clock
@@ -33,6 +36,17 @@ def test_arms_take_turns_and_the_order_changes() -> None:
     times = interleaved({"a": lambda: arm("a"), "b": lambda: arm("b")}, 2, unit=1)
     assert called == ["a", "b", "b", "a"]
     assert times == {"a": [1.0, 4.0], "b": [2.0, 3.0]}
+
+
+def test_each_of_three_arms_follows_each_other_as_often() -> None:
+    """Otherwise one arm always meets what the largest has left in memory, and its ratio is that of the order."""
+    called: list[str] = []
+    arms = {name: lambda name=name: float(not called.append(name)) for name in "abc"}
+    interleaved(arms, 6, unit=1)
+    rounds = [called[begin : begin + 3] for begin in range(0, len(called), 3)]
+    follows = Counter(pair for turn in rounds for pair in pairwise(turn))
+    assert all(sorted(turn) == list("abc") for turn in rounds)
+    assert follows == {(first, then): 2 for first in "abc" for then in "abc" if first != then}
 
 
 def test_the_ratio_is_taken_within_rounds() -> None:
