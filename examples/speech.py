@@ -34,8 +34,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prompts", help="folder with train.tsv, validation.tsv and test.tsv")
     parser.add_argument("--whisper", default="openai/whisper-tiny.en")
     parser.add_argument(
-        "--epochs", type=int, nargs=3, default=[10, 24, 24], help="of the head, the teacher, the student"
+        "--epochs", type=int, nargs=3, default=[12, 30, 24], help="of the head, the teacher, the student"
     )
+    parser.add_argument("--precision", default="32-true", help="bf16-mixed is twice as fast where the processor has it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--directory", default="runs/speech")
     return parser.parse_args()
@@ -96,7 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         path, home, (head, teacher, student) = given.whisper, Path(given.directory), given.epochs
         tables = {name: str(Path(given.prompts or ".", f"{name}.tsv")) for name in ("train", *PARTS)}
-        quiet = {"training.trainer.enable_progress_bar": "false"}
+        quiet = {"training.trainer.enable_progress_bar": "false", "training.trainer.precision": given.precision}
         if given.small:
             home, (head, teacher, student) = Path(place), (0, 60, 40)
             path, table = small(home)
