@@ -64,10 +64,10 @@ def projection_kl(
     Example:
         >>> import torch
         >>> teacher = torch.tensor([[0.2, 0.3, 0.5]]).log()
-        >>> student = torch.tensor([[0.5, 0.5]]).log()
+        >>> student = torch.tensor([[0.6, 0.4]]).log()
         >>> to_student = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).to_sparse()
         >>> round(projection_kl(student, teacher, projection=to_student).item(), 4)
-        0.0
+        0.0204
 
     Reference: Sreenivas, Hanasoge, Yang, Taghibakhshi, Muralidharan, Aithal, Molchanov (2026), X-Token: a sparse
         projection by rules of strings, arXiv:2605.21699. The place of a token's mass, its longest beginning that the
