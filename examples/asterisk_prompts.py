@@ -3,7 +3,7 @@
     apt-get install asterisk-core-sounds-en-wav
     python examples/asterisk_prompts.py prompts
 
-writes prompts/train.tsv, validation.tsv and test.tsv: one speaker, 8 kHz, 22 minutes (CC-BY-SA 3.0). A text that is
+writes prompts/train.tsv, validation.tsv and test.tsv: one speaker, 8 kHz, 23 minutes (CC-BY-SA 3.0). A text that is
 spoken twice is in one table only. Prompts whose single digits are spelled here, or whose notes in brackets are left
 out, are in train.tsv: the other tables hold texts as they were written.
 """
