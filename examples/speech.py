@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--epochs", type=int, nargs=3, default=[12, 30, 16], help="of the head, the teacher, the student"
     )
-    parser.add_argument("--precision", default="32-true", help="bf16-mixed is twice as fast where the processor has it")
+    parser.add_argument("--precision", default="32-true", help="bf16-mixed is faster where the processor has it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--directory", default="runs/speech")
     return parser.parse_args()
