@@ -101,6 +101,7 @@ class Run:
         run is the distilled arm of its own seed wherever it is a pair of the control. Arms validate only at their end.
 
         Writes comparison.json, and the control student of the first seed as control.safetensors, into the directory.
+        What was trained before a comparison breaks off is kept there, and the next one of this run goes on after it.
 
         Args:
             seeds: how many pairs, >= 2, counted from this run's seed; or the seeds themselves.
@@ -109,7 +110,7 @@ class Run:
             equal: "both" compares at equal steps and once more with a control that trains for as long as the distilled
                 student did, with its schedule planned for that; "steps" leaves the second out.
             metric: the validation loader whose score is compared; default: the first.
-            progress: called with a line before each training; default: logged.
+            progress: called with a line before and after each training; default: logged.
 
         Returns:
             The `Comparison`. Its verdict rests on the 95% paired t interval.

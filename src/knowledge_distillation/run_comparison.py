@@ -20,6 +20,7 @@ from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.evaluation.arms import CONTROL, DISTILLED, Trial, compare_arms
 from knowledge_distillation.evaluation.comparison import Comparison
+from knowledge_distillation.evaluation.unfinished import UnfinishedTrials
 from knowledge_distillation.losses import catalogue
 from knowledge_distillation.objective import Term, as_objective
 from knowledge_distillation.objective.control import smoothed
@@ -81,7 +82,14 @@ def compare_run(
     unfinished = directory / "control.unfinished"
     try:
         control = control_of(plan)
-        trainings = _Arms(plan, finished, control, name, unfinished, progress or logger.info)
+        run = {"weights": finished.weights, "scores": finished.scores, "steps": finished.steps}
+        kept = UnfinishedTrials(
+            directory / "comparison.unfinished.json",
+            {"run": run, "metric": name, "control": control.says, "first seed": chosen[0]},
+        )
+        if unfinished.exists():
+            kept.read()
+        trainings = _Arms(plan, finished, control, name, unfinished, kept, progress or logger.info)
         for arm in others:
             trainings.objective(arm)  # a wrong arm is refused before anything is trained
         found = compare_arms(
@@ -98,9 +106,8 @@ def compare_run(
         if is_first_process():
             os.replace(unfinished, directory / "control.safetensors")
             (directory / "comparison.json").write_text(json.dumps(found.as_dict(), indent=2), encoding="utf-8")
+            kept.path.unlink(missing_ok=True)
     finally:
-        if is_first_process():
-            unfinished.unlink(missing_ok=True)
         lightning.setLevel(level)
         restore_random_state(before)
     return found
@@ -116,6 +123,7 @@ class _Arms:
     metric: str
     keep: Path
     """Where the first control waits for the verdict: an earlier comparison keeps its own until then."""
+    kept: UnfinishedTrials
     progress: Callable[[str], None]
     controls: dict[int, tuple[int, str]] = field(default_factory=dict)
     """Steps of each seed's control, at equal steps, and what it drew."""
@@ -129,16 +137,29 @@ class _Arms:
     def train(self, seed: int, arm: str, steps: int | None) -> Trial:
         if arm == DISTILLED and seed == self.plan.seed and self._stands():
             return Trial(self.finished.scores[self.metric], self.finished.steps, weights=self.finished.weights)
-        self.progress(
-            f"seed {seed}: {'without the teacher' if arm == CONTROL else arm}{f', {steps} steps' if steps else ''}"
-        )
-        made = self._made(seed, arm, steps)
+        said = f"seed {seed}: {'without the teacher' if arm == CONTROL else arm}{f', {steps} steps' if steps else ''}"
+        before = self.kept.get((seed, arm, steps))
+        if before is None:
+            self.progress(said)
+            trial, drawn = self._trained(seed, arm, steps)
+        else:
+            trial, drawn = before
+            self.progress(f"{said}: from the comparison that broke off")
         if arm == CONTROL and steps is None:
-            if not self.controls and is_first_process():
-                save_model(made.student, str(self.keep))
-            self.controls[seed] = (made.steps, made.drawn)
+            self.controls[seed] = (trial.steps, drawn)
+        self.progress(f"  {self.metric} {trial.score:.4f} after {trial.steps} steps")
+        return trial
+
+    def _trained(self, seed: int, arm: str, steps: int | None) -> tuple[Trial, str]:
+        made = self._made(seed, arm, steps)
         seconds = made.seconds if made.steps else None
-        return Trial(made.scores[self.metric], made.steps, seconds, made.seen, made.weights)
+        trial = Trial(made.scores[self.metric], made.steps, seconds, made.seen, made.weights)
+        self.kept.add((seed, arm, steps), trial, made.drawn)
+        if is_first_process():
+            if arm == CONTROL and not self.controls:
+                save_model(made.student, str(self.keep))
+            self.kept.write()
+        return trial, made.drawn
 
     def _made(self, seed: int, arm: str, steps: int | None) -> Bare:
         changes: dict[str, Any] = {

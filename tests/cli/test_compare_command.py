@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from knowledge_distillation.cli import main
+from knowledge_distillation.training.bare import Bare, train_bare
+from knowledge_distillation.training.plan import TrainingPlan
 from tests.recipes.test_running import MODULE
 
 RECIPE = """
@@ -66,16 +68,25 @@ def test_what_cannot_be_compared_is_refused_before_training(
     assert not Path("run").exists()
 
 
-def test_a_comparison_that_is_stopped_says_what_is_left(
+def test_a_comparison_that_is_stopped_says_what_is_left_and_goes_on(
     files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Otherwise the reader does not know whether the distilled student is lost as well."""
+    """Otherwise the reader does not know whether the distilled student is lost as well, and trains all of it again."""
+    trained = train_bare
 
-    def stopped(*given: object, **settings: object) -> None:
-        raise KeyboardInterrupt
+    def stopped(plan: TrainingPlan, *given: object, **settings: object) -> Bare:
+        if plan.seed == 4:
+            raise KeyboardInterrupt
+        return trained(plan, *given, **settings)
 
-    monkeypatch.setattr("knowledge_distillation.run.compare_run", stopped)
-    assert main(["compare", *files]) == 130
-    assert "The distilled student in run is finished" in " ".join(capsys.readouterr().err.split())
+    command = ["compare", *files, "--seeds", "2", "--equal", "steps"]
+    with monkeypatch.context() as patched:
+        patched.setattr("knowledge_distillation.run_comparison.train_bare", stopped)
+        assert main(command) == 130
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The distilled student in run is finished" in said
     assert Path("run/student.safetensors").exists()
     assert not Path("run/comparison.json").exists()
+    assert main([*command, "--resume", "auto"]) == 0
+    assert capsys.readouterr().err.count("broke off") == 1
+    assert Path("run/comparison.json").exists()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import knowledge_distillation as kd
-from knowledge_distillation.errors import ConfigError
+from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.losses import KD, CrossEntropy
 from knowledge_distillation.teachers import EMATeacher
 from tests.training.toys import CLASSES, FEATURES, QUIET, Scripted, filled, identical, mlp, snapshot
@@ -131,7 +131,10 @@ def test_both_arms_see_the_same_batches_though_the_objective_draws(tmp_path: Pat
     seen.batches.clear()
     lines: list[str] = []
     found = run.compare(seeds=2, equal="steps", progress=lines.append)
-    assert [line.rpartition(": ")[2] for line in lines] == ["without the teacher", "distilled"] * 2
+    assert [line.rpartition(": ")[2] for line in lines if line.startswith("seed")] == [
+        "without the teacher",
+        "distilled",
+    ] * 2
     arms = [torch.stack(seen.batches[start : start + 12]) for start in range(0, 48, 12)]
     assert torch.equal(arms[0], arms[1])
     assert torch.equal(arms[2], arms[3])
@@ -384,25 +387,102 @@ def test_a_metric_that_is_no_number_ends_the_comparison(tmp_path: Path) -> None:
     assert not (run.directory / "comparison.json").exists()
 
 
-def test_a_comparison_that_is_stopped_leaves_the_one_before_it_as_it_was(tmp_path: Path) -> None:
-    """Otherwise the verdict of one comparison stands beside the control student of another."""
-    stop = [False]
+class Stopping:
+    """An adapter that breaks training off once it is told to."""
 
-    def adapter(model: nn.Module, batch: Any, temperature: float) -> kd.Signals:
-        if stop[0] and torch.is_grad_enabled():
+    def __init__(self) -> None:
+        self.at = "nowhere"
+        self.lines: list[str] = []
+
+    def __call__(self, model: nn.Module, batch: Any, temperature: float) -> kd.Signals:
+        if self.lines and self.lines[-1].startswith(self.at) and torch.is_grad_enabled():
             raise KeyboardInterrupt
         return kd.Signals(logits=model(batch[0]), labels=batch[1])
 
+    def __deepcopy__(self, memo: Any) -> Stopping:
+        return self
+
+
+def test_a_comparison_that_is_stopped_leaves_the_one_before_it_as_it_was(tmp_path: Path) -> None:
+    """Otherwise the verdict of one comparison stands beside the control student of another."""
+    adapter = Stopping()
     run = train(tmp_path / "run", adapter=adapter)
     run.compare(seeds=2, equal="steps")
     before = {path.name: path.read_bytes() for path in run.directory.iterdir() if path.is_file()}
-
-    def in_the_second_seed(line: str) -> None:
-        stop[0] = line.startswith("seed 8")
-
+    adapter.at = "seed 8"
     with pytest.raises(KeyboardInterrupt):
-        run.compare(seeds=[7, 8], equal="steps", progress=in_the_second_seed)
-    assert {path.name: path.read_bytes() for path in run.directory.iterdir() if path.is_file()} == before
+        run.compare(seeds=[7, 8], equal="steps", progress=adapter.lines.append)
+    after = {path.name: path.read_bytes() for path in run.directory.iterdir() if path.is_file()}
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("stop", ["seed 1: without", "seed 1: distilled", "seed 2: distilled"])
+def test_a_comparison_that_broke_off_goes_on_and_finds_the_same(tmp_path: Path, stop: str) -> None:
+    """Otherwise six trainings of a night are lost with the seventh."""
+    adapter = Stopping()
+    run = train(tmp_path / "run", adapter=adapter, pipeline=None)
+    whole = run.compare(seeds=3, equal="steps", progress=adapter.lines.append)
+    control = load_file(run.directory / "control.safetensors")
+    trained = [line for line in adapter.lines if line.startswith("seed")]
+    adapter.lines.clear()
+    adapter.at = stop
+    with pytest.raises(KeyboardInterrupt):
+        run.compare(seeds=3, equal="steps", progress=adapter.lines.append)
+    done = sum(line.startswith("seed") for line in adapter.lines) - 1
+    (run.directory / "control.safetensors").unlink()
+    adapter.lines.clear()
+    adapter.at = "nowhere"
+    found = run.compare(seeds=3, equal="steps", progress=adapter.lines.append)
+    assert found.with_teacher == whole.with_teacher
+    assert found.without_teacher == whole.without_teacher
+    assert identical(load_file(run.directory / "control.safetensors"), control)
+    again = [line for line in adapter.lines if line.startswith("seed")]
+    assert [line.split(": from")[0] for line in again] == trained
+    assert sum("broke off" in line for line in again) == done
+    assert not list(run.directory.glob("*unfinished*"))
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": 0.01}, {"seeds": [1, 0]}, {"metric": "other"}])
+def test_what_broke_off_is_taken_up_by_the_same_comparison_only(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Otherwise scores of another learning rate, another metric or another first control stand in the verdict."""
+    adapter = Stopping()
+    loader = DataLoader(learnable(200, 2), batch_size=50)
+    arguments: dict[str, Any] = {"adapter": adapter, "val_loaders": {"test": loader, "other": loader}}
+    adapter.at = "seed 1: distilled"
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", **arguments).compare(seeds=2, equal="steps", progress=adapter.lines.append)
+    adapter.at, adapter.lines = "nowhere", []
+    asked = {"seeds": 2, **{name: value for name, value in change.items() if name != "learning_rate"}}
+    rate = {name: value for name, value in change.items() if name == "learning_rate"}
+    other = train(tmp_path / "run2", **arguments, **rate)
+    for left in (tmp_path / "run").glob("*unfinished*"):
+        left.rename(other.directory / left.name)
+    other.compare(**asked, equal="steps", progress=adapter.lines.append)
+    assert not any("broke off" in line for line in adapter.lines)
+
+
+def test_a_time_counts_only_beside_its_pair(tmp_path: Path) -> None:
+    """Otherwise the control of a busy night gives its seconds to the student of a quiet morning."""
+    adapter = Stopping()
+    run = train(tmp_path / "run", adapter=adapter)
+    adapter.at = "seed 2: distilled"
+    with pytest.raises(KeyboardInterrupt):
+        run.compare(seeds=3, equal="steps", progress=adapter.lines.append)
+    kept = json.loads((run.directory / "comparison.unfinished.json").read_text())["trials"]
+    taken = {(row["seed"], row["arm"]): row["trial"]["seconds"] for row in kept}
+    assert set(taken) == {(0, "labels"), (1, "labels"), (1, "distilled"), (2, "labels")}
+    adapter.at, adapter.lines = "nowhere", []
+    found = run.compare(seeds=3, equal="steps", progress=adapter.lines.append)
+    assert found.seconds["without_teacher"] == pytest.approx(taken[1, "labels"], abs=1e-4)
+
+
+def test_trials_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """Otherwise half a file on a full disk ends every later comparison with a message about JSON."""
+    run = train(tmp_path / "run")
+    (run.directory / "control.unfinished").touch()
+    (run.directory / "comparison.unfinished.json").write_text('{"of": ')
+    with pytest.raises(CheckpointError, match=r"comparison\.unfinished\.json must hold .* Delete it"):
+        run.compare(seeds=2)
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "two values only"), (20, "by 5.0 points")])

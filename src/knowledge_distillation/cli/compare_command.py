@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--directory", help="where to write the run; default: the recipe's, or the next free runs/run-NNN"
     )
+    parser.add_argument(
+        "--resume", help="'auto' goes on with the run, and the comparison, that broke off in --directory"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -58,7 +61,8 @@ def run(options: argparse.Namespace) -> None:
     arms = checked_arms([arm.strip() for arm in options.arms.split(",") if arm.strip()])
     quiet_lightning()
     notes = Console(stderr=True)
-    trained = run_recipe(recipe, directory=options.directory, own=own_names(options.module) if options.module else {})
+    own = own_names(options.module) if options.module else {}
+    trained = run_recipe(recipe, directory=options.directory, resume=options.resume, own=own)
     try:
         found = trained.compare(
             options.seeds,
@@ -69,8 +73,8 @@ def run(options: argparse.Namespace) -> None:
         )
     except KeyboardInterrupt:
         notes.print(
-            f"The distilled student in {trained.directory} is finished; of the comparison nothing was written, and it "
-            "begins anew.",
+            f"The distilled student in {trained.directory} is finished, and what was trained since is kept: "
+            f"go on with --directory {trained.directory} --resume auto.",
             markup=False,
             highlight=False,
         )
