@@ -19,6 +19,8 @@ def map_leaves(batch: Any, change: Callable[[Any], Any]) -> Any:
     Returns:
         The batch in the same form, mappings as dicts; a container in which nothing changed is handed on as it is.
     """
+    if isinstance(batch, Tensor):
+        return change(batch)
     if isinstance(batch, Mapping):
         named = {key: map_leaves(value, change) for key, value in batch.items()}
         return named if _differ(named.values(), batch.values()) else batch

@@ -56,14 +56,16 @@ def cross_entropy(
     Reference: the standard maximum-likelihood loss; label smoothing from Szegedy et al. (2015), arXiv:1512.00567.
     """
     check_between("label_smoothing", label_smoothing, 0.0, 1.0)
-    student_logits = student_logits.movedim(class_axis, -1)
+    if class_axis != -1:
+        student_logits = student_logits.movedim(class_axis, -1)
     labels = check_labels(labels, student_logits)
-    labels = labels.masked_fill(labels == UNLABELLED, ignore_index)
+    if ignore_index != UNLABELLED:
+        labels = labels.masked_fill(labels == UNLABELLED, ignore_index)
     logits = softened(hide_masked(student_logits, mask))
     if mask is not None:
         labels = labels.masked_fill(~mask.bool(), ignore_index)
     values = F.cross_entropy(
-        logits.flatten(end_dim=-2),
+        logits if logits.dim() == 2 else logits.flatten(end_dim=-2),
         labels.flatten(),
         ignore_index=ignore_index,
         reduction="sum" if reduction == "mean" else "none",

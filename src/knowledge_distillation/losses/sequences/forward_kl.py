@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -67,23 +69,6 @@ def forward_kl(
     )
 
 
-def forward_kl_terms(
-    student_logits: Tensor, teacher_logits: Tensor, *, temperature: float, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """The summands of the divergence, [*batch, classes], and a correction, [*batch], without gradient.
-
-    The correction is the sum of p_s - p_t: 0 but for rounding, which it takes out of the summands' sum where both
-    sides nearly agree. Kept apart, so that a caller who only wants one number can add up once.
-    """
-    check_same_shape(student_logits, teacher_logits, "logits")
-    check_positive("temperature", temperature)
-    student = log_probabilities(hide_masked(student_logits, mask), temperature)
-    with torch.no_grad():
-        teacher = torch.softmax(softened(hide_masked(teacher_logits, mask), temperature), dim=-1)
-        correction = (student.exp() - teacher).sum(dim=-1)
-    return F.kl_div(student, teacher, reduction="none"), correction
-
-
 def reduced_forward_kl(
     student_logits: Tensor,
     teacher_logits: Tensor,
@@ -94,10 +79,18 @@ def reduced_forward_kl(
     reduction: Reduction,
 ) -> Tensor:
     """`scale` times the reduced forward KL; the arguments are those of `forward_kl`."""
-    summands, correction = forward_kl_terms(student_logits, teacher_logits, temperature=temperature, mask=mask)
-    if mask is None and reduction == "mean" and correction.numel():
-        return (summands.sum() + correction.sum()) * (scale / correction.numel())
-    return reduce(summands.sum(dim=-1) + correction, mask=mask, reduction=reduction) * scale
+    check_same_shape(student_logits, teacher_logits, "logits")
+    check_positive("temperature", temperature)
+    student = log_probabilities(hide_masked(student_logits, mask), temperature)
+    with torch.no_grad():
+        teacher = torch.softmax(softened(hide_masked(teacher_logits, mask), temperature), dim=-1)
+        # p_s - p_t adds up to 0 but for rounding, which it takes out of the sum where both sides nearly agree
+        rounding = student.exp().sub_(teacher)
+    summands = F.kl_div(student, teacher, reduction="none").add_(rounding)
+    items = math.prod(summands.shape[:-1])
+    if mask is None and reduction == "mean" and items:
+        return summands.sum() * (scale / items)
+    return reduce(summands.sum(dim=-1), mask=mask, reduction=reduction) * scale
 
 
 class ForwardKL(Loss):
