@@ -4,7 +4,8 @@ Every arm trains the same models from the same weights on the same batches in me
 and threads, and logs nothing; before anything is timed, the first loss and the first update of every arm are compared
 with those of a bare loop. A ratio is a peer's time over ours: above 1 we are faster. Further arms explain it: the bare
 loop in eager PyTorch, the same with images laid out in memory as channels_last or through torch.compile, the loop's
-step in a minimal Lightning module, and this toolkit with its argument `speed` left at "off".
+step in a minimal Lightning module, and this toolkit with its argument `speed` left at "off": with its own losses, and
+with the loop's loss in their place.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.peers.original import Original
 from benchmarks.peers.pairs import PAIRS, Pair
 from benchmarks.peers.plain import PlainLoop
 from benchmarks.peers.textbrewer_distiller import Textbrewer
-from benchmarks.peers.toolkit import Toolkit
+from benchmarks.peers.toolkit import TORCH_LOSS, Toolkit
 from benchmarks.peers.torchdistill_box import Torchdistill
 from benchmarks.report import progress
 from benchmarks.timing.clock import Clock
@@ -97,6 +98,7 @@ def compare(pair: Pair, arguments: argparse.Namespace, name: str) -> dict[str, A
     arms: dict[str, Arm] = {
         "toolkit": ours,
         "toolkit_without_speed": Toolkit(pair, "off"),
+        "toolkit_torch_loss": Toolkit(pair, "off", TORCH_LOSS),
         "plain_loop": PlainLoop(pair),
         "minimal_lightning": MinimalLightning(pair),
         **{peer: PEERS[peer](pair) for peer in arguments.peers},

@@ -11,9 +11,21 @@ from torch import Tensor
 
 from benchmarks.peers.lightning_fit import fit
 from benchmarks.peers.pairs import LEARNING_RATE, Pair
-from benchmarks.peers.plain import flat
+from benchmarks.peers.plain import flat, hinton
 from knowledge_distillation.training.module import DistillationModule
 from knowledge_distillation.training.trainer import NoProfiler
+
+
+class _Hinton:
+    """The bare loop's loss as a term of an objective."""
+
+    needs = ("labels",)
+
+    def __call__(self, student: Tensor, teacher: Tensor, *, labels: Tensor) -> Tensor:
+        return hinton(student, teacher, labels)
+
+
+TORCH_LOSS = {"hinton": _Hinton()}
 
 
 class Toolkit:
@@ -29,12 +41,14 @@ class Toolkit:
     Args:
         pair: models and batches.
         speed: the module's argument; "off" leaves the models as they came.
+        objective: "kd", or `TORCH_LOSS` for the same loss from torch's own functions, as one might write it oneself.
     """
 
-    def __init__(self, pair: Pair, speed: str = "auto") -> None:
+    def __init__(self, pair: Pair, speed: str = "auto", objective: Any = "kd") -> None:
         def make(**setting: Any) -> DistillationModule:
             teacher, student = pair.build()
-            return DistillationModule(student, teacher, "kd", optimizer="sgd", learning_rate=LEARNING_RATE, **setting)
+            settings = {"optimizer": "sgd", "learning_rate": LEARNING_RATE, **setting}
+            return DistillationModule(student, teacher, objective, **settings)
 
         self.module, self.chosen, self.trial_seconds = settled(make, speed, lambda module: fit(module, pair.batches(2)))
         self.profiler = NoProfiler()  # as `kd.distill` has it

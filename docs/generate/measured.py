@@ -13,6 +13,7 @@ RESULTS = Path(__file__).parent.parent / "results"
 ARMS = {
     "toolkit": "this toolkit",
     "toolkit_without_speed": 'this toolkit, `speed="off"`',
+    "toolkit_torch_loss": 'this toolkit, `speed="off"`, the bare loop\'s loss',
     "torchdistill": "torchdistill",
     "textbrewer": "TextBrewer",
     "original": "the original toolkit, ported to Lightning 2",
