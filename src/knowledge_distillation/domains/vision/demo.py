@@ -188,7 +188,12 @@ def _run_demo(
         taught.student, plan.student, few, "kd", plan.quick_student_epochs if quick else plan.student_epochs, home
     )
     findings = json.loads((home / "doctor.json").read_text(encoding="utf-8"))["findings"]
-    comparison = run.compare(pairs, equal="steps" if quick else "both", progress=progress)
+
+    def trains(line: str) -> None:
+        if line.startswith("seed"):  # else it is a score, and no stage
+            progress(line)
+
+    comparison = run.compare(pairs, equal="steps" if quick else "both", progress=trains)
 
     notes: list[str] = []
     progress("exporting to ONNX, loading the file again, comparing it with the student")
