@@ -6,8 +6,8 @@
 
 The teacher is trained here, its new head alone and then all of it, unless --directory holds it already. It is asked
 once, into a cache; then each seed's student is trained twice, from the cache and from the transcripts alone, for as
-many steps. What breaks off goes on with the same command. `--small` downloads nothing: an encoder that knows nothing and twelve prompts stand in. It hears a few
-letters at the end, no word: that every part works is all that it shows.
+many steps. What breaks off goes on with the same command. `--small` downloads nothing: an encoder that knows nothing
+and twelve prompts stand in. It hears a few letters at the end, no word: that every part works is all that it shows.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def main() -> None:
         weights = trained("whisper_ctc_teacher", home / "teacher", {**plan, "training.max_epochs": teacher})
         taught = {"teacher.path": path, "teacher.weights": weights, "cache.directory": home / "answers"}
         recipe = with_settings("whisper_ctc", {**data, **quiet, **taught, "training.max_epochs": student})
-        run = run_recipe(recipe, directory=home / "student", resume="auto")
+        begun = (home / "student" / "checkpoints").exists()
+        run = run_recipe(recipe, directory=home / "student", resume="auto" if begun else None)
         back = rebuilt_run(run.directory)
         report("teacher", back.teacher, back.data)
         report("student", run.student, back.data)
