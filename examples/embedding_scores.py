@@ -1,16 +1,17 @@
 """How near embedding models are to their teacher, and how fast they are.
 
-    python examples/embedding_scores.py TEACHER TEXTS MODEL [MODEL ...] [--pairs 5000] [--threads 2]
+    python examples/embedding_scores.py TEACHER TEXTS MODEL [MODEL ...] [--pairs 5000] [--threads 2] [--json FILE]
 
 TEACHER is a hub id or a folder, TEXTS a file with a text on each line, and each MODEL a folder that `save_pretrained`
 wrote. One line a model: millions of parameters, rank correlation with the teacher's cosine on random and on mixed
 pairs, the share of the ten nearest texts that both find, texts a second, tokenising included, in batches of 64, and
-milliseconds for a single text.
+milliseconds for a single text. `--json` writes the same, and where it was measured, into a file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,9 +25,11 @@ from knowledge_distillation.domains.embedding import embedded, neighbour_overlap
 from knowledge_distillation.domains.embedding.agreement import mixed_pairs, random_pairs
 from knowledge_distillation.domains.embedding.folders import parts_of
 from knowledge_distillation.domains.tokenizers import load_tokenizer
+from knowledge_distillation.training.run_directory import environment_facts
 
 LENGTH = 64
 ROUNDS = 3
+FIGURES = ("millions", "random", "mixed", "nearest", "texts_a_second", "ms_for_one")
 
 
 def loaded(place: str) -> Any:
@@ -57,6 +60,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--pairs", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="a file to write")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     tokenizer = load_tokenizer(given.teacher).backend_tokenizer
@@ -72,6 +76,7 @@ def main() -> None:
     pairs = {"random": random_pairs(len(rows), given.pairs), "mixed": mixed_pairs(theirs, given.pairs)}
     asked = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:500]
     print("model, millions of parameters, random, mixed, nearest ten, texts a second, ms for one")
+    measured_models = []
     for place in (given.teacher, *given.models):
         model = loaded(place)
         ours = embedded(model, rows)
@@ -83,6 +88,11 @@ def main() -> None:
         alone = seconds(lambda model=model: [embedded(model, ids([text])) for text in texts[:20]]) / 20  # type: ignore[misc]
         figures = [f"{value:.3f}" for value in (*scores, overlap)]
         print(f"{place}, {millions:.2f}, {', '.join(figures)}, {speed:,.0f}, {1000 * alone:.2f}")
+        figures_of_it = (millions, *scores, overlap, speed, 1000 * alone)
+        measured_models.append({"model": Path(place).name, **dict(zip(FIGURES, figures_of_it, strict=True))})
+    if given.json:
+        found = {"name": "embeddings", "environment": environment_facts(), "rows": measured_models}
+        given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -126,6 +126,35 @@ def early_exit(found: Mapping[str, Any]) -> str:
     return svg(parts, bottom + 96)
 
 
+def embeddings(found: Mapping[str, Any]) -> str:
+    """A dot for each model: milliseconds for one text to the right, on a logarithmic scale, agreement upwards."""
+    left, right, top, bottom = 80.0, 730.0, 70.0, 330.0
+    rows = found["rows"]
+    slowest, fastest = (pick(row["ms_for_one"] for row in rows) for pick in (max, min))
+    decades = range(math.floor(math.log10(fastest)), math.ceil(math.log10(slowest)) + 1)
+    low = math.floor(10 * min(row["mixed"] for row in rows)) / 10
+
+    def x(milliseconds: float) -> float:
+        return left + (math.log10(milliseconds) - decades[0]) / (decades[-1] - decades[0]) * (right - left)
+
+    def y(agreement: float) -> float:
+        return bottom - (agreement - low) / (1 - low) * (bottom - top)
+
+    parts = [text(24, 36, "Agreement with the teacher, and how long one text takes", size=17, bold=True)]
+    for step in range(round((1 - low) / 0.05) + 1):
+        parts.append(line(left, y(low + 0.05 * step), right, y(low + 0.05 * step), FAINT))
+        parts.append(text(left - 10, y(low + 0.05 * step) + 4, f"{low + 0.05 * step:.2f}", anchor="end"))
+    parts += [text(x(10.0**decade), bottom + 22, f"{10.0**decade:g} ms", anchor="middle") for decade in decades]
+    parts.append(text((left + right) / 2, bottom + 44, "one text, tokenising included", anchor="middle"))
+    for row in rows:
+        place = (x(row["ms_for_one"]), y(row["mixed"]))
+        parts += dots([place], OURS if row is not rows[0] else INK)
+        said = f"{row['model']}: {row['texts_a_second']:,.0f} texts a second"
+        beyond = place[0] > (left + right) / 2
+        parts.append(text(place[0] + (-10 if beyond else 10), place[1] + 18, said, anchor="end" if beyond else "start"))
+    return svg(parts, bottom + 64)
+
+
 def dots(places: Iterable[tuple[float, float]], colour: str) -> list[str]:
     """A circle at each place."""
     return [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}" opacity="0.75"/>' for x, y in places]
@@ -158,6 +187,7 @@ PLOTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "early_exit": early_exit,
     "cached_teacher": cached_teacher,
     "cache_io": cache_io,
+    "embeddings": embeddings,
 }
 
 if __name__ == "__main__":

@@ -111,12 +111,15 @@ def test_texts_are_cut_and_embeddings_measured(tmp_path: Path) -> None:
     )  # fmt: skip
     BertModel(config).save_pretrained(tmp_path / "model")
     measured = run(
-        ROOT / "examples" / "embedding_scores.py", "model", "cut/test.txt", "model", "--pairs", "50", directory=tmp_path
-    )
+        ROOT / "examples" / "embedding_scores.py", "model", "cut/test.txt", "model", "--pairs", "50",
+        "--json", "scores.json", directory=tmp_path,
+    )  # fmt: skip
     assert measured.returncode == 0, measured.stderr[-2000:]
     lines = [line for line in measured.stdout.splitlines() if line.startswith("model, ") and "1.000" in line]
     assert len(lines) == 2
     assert all(line.split(", ")[2:5] == ["1.000", "1.000", "1.000"] for line in lines)
+    rows = json.loads((tmp_path / "scores.json").read_text())["rows"]
+    assert [f"{row['ms_for_one']:.2f}" for row in rows] == [line.split(", ")[-1] for line in lines]
 
 
 def test_the_originals_resnet_demo_teaches_its_student(tmp_path: Path) -> None:
