@@ -70,6 +70,22 @@ def test_dynamic_is_taken_where_nothing_convolves(tmp_path) -> None:
     assert "DynamicQuantizeLinear" in kinds
 
 
+def test_dynamic_is_taken_where_something_attends(tmp_path) -> None:
+    """Otherwise a student of speech, whose first layers convolve, makes three times its errors."""
+    attends = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    student = filled(nn.Sequential(nn.Conv1d(4, 16, 3, padding=1), Turned(), attends, nn.Linear(16, 5)), 0)
+    loader = [torch.randn(4, 4, 10, generator=seeded(0))]
+    done = export(student, "int8", tmp_path / "out", loader=loader, tolerance={})
+    assert done.manifest["quantisation"]["way"] == "dynamic"
+
+
+class Turned(nn.Module):
+    """[batch, channels, time] to [batch, time, channels]."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.transpose(1, 2)
+
+
 def test_a_recurrent_student_in_eight_bits_keeps_its_loops(tmp_path) -> None:
     """Otherwise renaming what a loop sees around it gives a file that does not load."""
     tokens = torch.randint(20, (4, 6), generator=seeded(0))

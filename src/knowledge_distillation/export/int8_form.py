@@ -30,8 +30,9 @@ def write_int8(job: Job, folder: Path) -> dict[str, Any]:
     """Write student.int8.onnx: weights of eight bits, one scale for each output.
 
     "static" also fixes the ranges of what flows between the layers, from calibration batches: whole layers compute in
-    integers. "dynamic" finds the ranges anew for each batch. "auto" takes static for students with convolutions where
-    there is something to calibrate on, else dynamic.
+    integers. "dynamic" finds the ranges anew for each batch. "auto" takes static for students with convolutions and no
+    attention where there is something to calibrate on, else dynamic: a few tokens' activations are many times the
+    others', and one range for all would leave the others no steps (Bondarenko et al. 2021, arXiv:2109.12948).
 
     Raises:
         ExportError: as `write_onnx`, or if nothing can be quantised.
@@ -48,7 +49,8 @@ def write_int8(job: Job, folder: Path) -> dict[str, Any]:
     batches = list(job.calibration)
     way = job.quantisation
     if way == "auto":
-        way = "static" if batches and kinds & {"Conv", "ConvTranspose"} else "dynamic"
+        convolves, attends = kinds & {"Conv", "ConvTranspose"}, "Softmax" in kinds
+        way = "static" if batches and convolves and not attends else "dynamic"
     if way == "static" and not batches:
         raise ConfigError("Static quantisation needs a loader to calibrate on: pass loader= or calibration=.")
     left_out = _small(model)
