@@ -141,9 +141,9 @@ def embeddings(found: Mapping[str, Any]) -> str:
         return bottom - (agreement - low) / (1 - low) * (bottom - top)
 
     parts = [text(24, 36, "Agreement with the teacher, and how long one text takes", size=17, bold=True)]
-    for step in range(round((1 - low) / 0.05) + 1):
-        parts.append(line(left, y(low + 0.05 * step), right, y(low + 0.05 * step), FAINT))
-        parts.append(text(left - 10, y(low + 0.05 * step) + 4, f"{low + 0.05 * step:.2f}", anchor="end"))
+    for step in range(round((1 - low) / 0.1) + 1):
+        parts.append(line(left, y(low + 0.1 * step), right, y(low + 0.1 * step), FAINT))
+        parts.append(text(left - 10, y(low + 0.1 * step) + 4, f"{low + 0.1 * step:.1f}", anchor="end"))
     parts += [text(x(10.0**decade), bottom + 22, f"{10.0**decade:g} ms", anchor="middle") for decade in decades]
     parts.append(text((left + right) / 2, bottom + 44, "one text, tokenising included", anchor="middle"))
     for row in rows:
