@@ -142,6 +142,24 @@ def test_both_arms_see_the_same_batches_though_the_objective_draws(tmp_path: Pat
     assert not any("batches" in note for note in found.notes)
 
 
+def test_both_arms_see_the_same_batches_though_the_objective_looks_at_the_first(tmp_path: Path) -> None:
+    """Otherwise the distilled arm has another dropout, and from its second epoch on another order of the data."""
+
+    def gap(student: Tensor, teacher: Tensor) -> Tensor:
+        return (student - teacher).square().mean()
+
+    hint = {"loss": gap, "student": "0", "teacher": "hidden", "projector": "linear"}
+    seen = Seen()
+    run = train(tmp_path / "run", objective={"hint": hint, "cross_entropy": 1.0}, adapter=seen)
+    assert run.finished is not None
+    seen.batches.clear()
+    found = run.compare(seeds=2, equal="steps")
+    arms = [torch.stack(seen.batches[start : start + 12]) for start in range(0, 36, 12)]
+    assert torch.equal(arms[1], arms[2])
+    assert not any("batches" in note for note in found.notes)
+    assert len(seen.batches) == 36  # the run is the pair of its seed's control
+
+
 def test_a_loader_with_a_generator_of_its_own_begins_anew_for_every_arm(tmp_path: Path) -> None:
     """Otherwise the second arm goes on in the order where the first one stopped."""
     seen = Seen()

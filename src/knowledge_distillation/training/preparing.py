@@ -40,6 +40,7 @@ def prepare_objective(
     Raises:
         ConfigError: if the train loader can be walked only once, or roles are asked of a teacher without modules.
     """
+    trainer.fit_loop.setup_data()  # draws once, whoever calls it first: taken back, the arms of a comparison would part
     state = random_state()
     loader, batch = _first_batch(trainer)
     make_ready(objective, student, adapter, teacher, batch, loader_sizes(loader))
@@ -128,7 +129,6 @@ def _inputs(model: nn.Module, batch: Any) -> Any:
 
 
 def _first_batch(trainer: Trainer) -> tuple[Any, Any]:
-    trainer.fit_loop.setup_data()
     loader: Any = trainer.train_dataloader
     if isinstance(loader, Iterator):
         raise ConfigError(
