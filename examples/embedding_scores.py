@@ -29,7 +29,15 @@ from knowledge_distillation.training.run_directory import environment_facts
 
 LENGTH = 64
 ROUNDS = 3
-FIGURES = ("millions", "random", "mixed", "nearest", "texts_a_second", "ms_for_one")
+FIGURES = {
+    "millions": ".2f",
+    "random": ".3f",
+    "mixed": ".3f",
+    "nearest": ".3f",
+    "texts_a_second": ",.0f",
+    "ms_for_one": ".2f",
+}
+"""What is measured of a model, and how it is printed."""
 
 
 def loaded(place: str) -> Any:
@@ -76,7 +84,7 @@ def main() -> None:
     pairs = {"random": random_pairs(len(rows), given.pairs), "mixed": mixed_pairs(theirs, given.pairs)}
     asked = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:500]
     print("model, millions of parameters, random, mixed, nearest ten, texts a second, ms for one")
-    measured_models = []
+    measured = []
     for place in (given.teacher, *given.models):
         model = loaded(place)
         ours = embedded(model, rows)
@@ -86,12 +94,11 @@ def main() -> None:
         many = texts[: min(len(texts), 640 if millions > 15 else 6000)]
         speed = len(many) / seconds(lambda model=model, many=many: embedded(model, ids(many)))  # type: ignore[misc]
         alone = seconds(lambda model=model: [embedded(model, ids([text])) for text in texts[:20]]) / 20  # type: ignore[misc]
-        figures = [f"{value:.3f}" for value in (*scores, overlap)]
-        print(f"{place}, {millions:.2f}, {', '.join(figures)}, {speed:,.0f}, {1000 * alone:.2f}")
-        figures_of_it = (millions, *scores, overlap, speed, 1000 * alone)
-        measured_models.append({"model": Path(place).name, **dict(zip(FIGURES, figures_of_it, strict=True))})
+        figures = (millions, *scores, overlap, speed, 1000 * alone)
+        print(f"{place}, " + ", ".join(map(format, figures, FIGURES.values())))
+        measured.append({"model": Path(place).name, **dict(zip(FIGURES, figures, strict=True))})
     if given.json:
-        found = {"name": "embeddings", "environment": environment_facts(), "rows": measured_models}
+        found = {"name": "embeddings", "environment": environment_facts(), "rows": measured}
         given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 

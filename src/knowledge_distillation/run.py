@@ -110,7 +110,7 @@ class Run:
             equal: "both" compares at equal steps and once more with a control that trains for as long as the distilled
                 student did, with its schedule planned for that; "steps" leaves the second out.
             metric: the validation loader whose score is compared; default: the first.
-            progress: called with a line before and after each training; default: logged.
+            progress: called with a line before each training and, indented, its score after it; default: logged.
 
         Returns:
             The `Comparison`. Its verdict rests on the 95% paired t interval.

@@ -157,6 +157,7 @@ class _Arms:
         self.kept.add((seed, arm, steps), trial, made.drawn)
         if is_first_process():
             if arm == CONTROL and not self.controls:
+                self.kept.path.unlink(missing_ok=True)  # another comparison's must not stand beside this control
                 save_model(made.student, str(self.keep))
             self.kept.write()
         return trial, made.drawn

@@ -190,7 +190,7 @@ def _run_demo(
     findings = json.loads((home / "doctor.json").read_text(encoding="utf-8"))["findings"]
 
     def trains(line: str) -> None:
-        if line.startswith("seed"):  # else it is a score, and no stage
+        if line.startswith("seed"):  # a score is no stage
             progress(line)
 
     comparison = run.compare(pairs, equal="steps" if quick else "both", progress=trains)

@@ -65,7 +65,7 @@ def cross_entropy(
     if mask is not None:
         labels = labels.masked_fill(~mask.bool(), ignore_index)
     values = F.cross_entropy(
-        logits if logits.dim() == 2 else logits.flatten(end_dim=-2),
+        logits.flatten(end_dim=-2),
         labels.flatten(),
         ignore_index=ignore_index,
         reduction="sum" if reduction == "mean" else "none",
