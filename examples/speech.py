@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--prompts", help="folder with train.tsv, validation.tsv and test.tsv")
     parser.add_argument("--whisper", default="openai/whisper-tiny.en")
     parser.add_argument(
-        "--epochs", type=int, nargs=3, default=[12, 30, 16], help="of the head, the teacher, the student"
+        "--epochs", type=int, nargs=3, default=[12, 30, 14], help="of the head, the teacher, the student"
     )
     parser.add_argument("--precision", default="32-true", help="bf16-mixed is faster where the processor has it")
     parser.add_argument("--seeds", type=int, default=3)

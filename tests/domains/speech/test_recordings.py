@@ -43,6 +43,20 @@ def test_noise_is_converted_as_scipy_does_it() -> None:
     assert np.abs(found - scipy_signal.resample_poly(noise, 2, 1, window=("kaiser", 8.0)))[200:-200].max() < 2e-2
 
 
+def test_a_recording_at_another_rate_is_the_same_however_many_threads_read_it() -> None:
+    """Otherwise a teacher cache written by `kd cache` is refused where workers load the data, one thread each."""
+    noise = torch.from_numpy(np.random.default_rng(0).standard_normal(20_000).astype("float32"))
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            found.append([resample(noise, given, 16_000) for given in (8_000, 14_400, 44_100)])
+    finally:
+        torch.set_num_threads(threads)
+    for other in found[1:]:
+        assert all(torch.equal(mine, first) for mine, first in zip(other, found[0], strict=True))
+
+
 def odd_table(folder: Path) -> Path:
     """Two good recordings among eight that are not."""
     good = tiny.tone(300, 1.0)
