@@ -13,7 +13,8 @@ from knowledge_distillation.cli import main
 from knowledge_distillation.export import FORMS, load
 from knowledge_distillation.recipes.rebuilding import rebuilt
 from knowledge_distillation.recipes.running import own_names
-from tests.cli.test_report_command import MODULE, RECIPE
+from tests.cli.test_report_command import RECIPE
+from tests.recipes.test_running import MODULE
 
 
 @pytest.fixture
@@ -60,6 +61,19 @@ def test_the_line_says_how_equal_the_file_is(place: Path, capsys: pytest.Capture
     assert file.strip() == "out/torch_export/student.pt2"
 
 
+def test_the_loader_that_was_named_is_scored(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise the manifest gives the score of the data that a user chose by, beside test scores everywhere else."""
+    whole = "DataLoader(TensorDataset(inputs, labels), batch_size=8)"
+    few = f'{whole}, "few": DataLoader(TensorDataset(inputs[:6], labels[:6] * 0))'
+    (place / "mine.py").write_text(MODULE.replace(whole, few))
+    assert main(["export", "run", "--to", "safetensors", "--module", "mine.py", "--metric", "few", "--json"]) == 0
+    (manifest,) = json.loads(capsys.readouterr().out)["exports"]
+    student, data, _ = rebuilt("run", own_names("mine.py"))
+    inputs = torch.cat([batch for batch, _ in data.validation["few"]])
+    first = (student(inputs).argmax(dim=1) == 0).float().mean().item()
+    assert manifest["equality"]["score"]["student"] == pytest.approx(first)
+
+
 def test_a_difference_beyond_the_tolerance_fails_and_leaves_nothing(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +92,10 @@ def test_a_difference_beyond_the_tolerance_fails_and_leaves_nothing(
     [
         (["run", "--to", "onxx", "--module", "mine.py"], "Did you mean 'onnx'"),
         (["run", "--to", "onnx", "--to", "int8", "--push", "me/tiny"], "--push uploads one form"),
+        (
+            ["run", "--module", "mine.py", "--metric", "tets"],
+            "There is no validation loader named 'tets'. Did you mean",
+        ),
         (["nowhere"], "holds no recipe.yaml"),
         (["run", "--to", "safetensors", "--module", "mine.py", "--tolerance", "-1"], "must be a number >= 0"),
     ],

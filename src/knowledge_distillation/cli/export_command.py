@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--directory", help="where to write; each form gets a folder in it; default: RUN/exports")
     parser.add_argument("--tolerance", type=float, help="largest difference over the largest output")
     parser.add_argument("--quantisation", default="auto", help="of int8: static, dynamic or auto")
+    parser.add_argument("--metric", help="the validation loader to compare and score on; default: the first")
     parser.add_argument("--license", default="", help="of the weights, for the model card, such as apache-2.0")
     parser.add_argument("--push", metavar="NAME/MODEL", help="upload the export to the Hugging Face hub")
     parser.add_argument("--public", action="store_true", help="let a repository that --push makes be public")
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Export and print how equal each file is to the student."""
-    from knowledge_distillation.errors import ConfigError
+    from knowledge_distillation.errors import ConfigError, nearest
     from knowledge_distillation.export import export, push
     from knowledge_distillation.export.card import known_of
     from knowledge_distillation.recipes.caching import adapter_of
@@ -41,6 +42,9 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError("--push uploads one form, and several were named with --to.")
     own = own_names(options.module) if options.module else {}
     student, data, recipe = rebuilt(options.run, own)
+    loaders = dict(data.validation)
+    if options.metric is not None and options.metric not in loaders:
+        raise ConfigError(f"There is no validation loader named {options.metric!r}. {nearest(options.metric, loaders)}")
     home = Path(options.run)
     card = {
         "license": options.license,
@@ -54,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
             student,
             form,
             Path(options.directory or home / "exports") / form,
-            loader=next(iter(data.validation.values()), data.train),
+            loader=loaders[options.metric] if options.metric else next(iter(loaders.values()), data.train),
             calibration=data.train,
             adapter=adapter_of(recipe, data),
             pipeline=data.pipeline,
