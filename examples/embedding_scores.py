@@ -3,9 +3,9 @@
     python examples/embedding_scores.py TEACHER TEXTS MODEL [MODEL ...] [--pairs 5000] [--threads 2] [--json FILE]
 
 TEACHER is a hub id or a folder, TEXTS a file with a text on each line, and each MODEL a folder that `save_pretrained`
-wrote. One line a model: millions of parameters, rank correlation with the teacher's cosine on random and on mixed
-pairs, the share of the ten nearest texts that both find, texts a second, tokenising included, in batches of 64, and
-milliseconds for a single text. `--json` writes the same, and where it was measured, into a file.
+or `kd export` wrote. One line a model: millions of parameters, rank correlation with the teacher's cosine on random and
+on mixed pairs, the share of the ten nearest texts that both find, texts a second, tokenising included, in batches of
+64, and milliseconds for a single text. `--json` writes the same, and where it was measured, into a file.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from knowledge_distillation.domains.embedding import embedded, neighbour_overlap
 from knowledge_distillation.domains.embedding.agreement import mixed_pairs, random_pairs
 from knowledge_distillation.domains.embedding.folders import parts_of
 from knowledge_distillation.domains.tokenizers import load_tokenizer
+from knowledge_distillation.export import read
 from knowledge_distillation.training.run_directory import environment_facts
 
 LENGTH = 64
@@ -40,9 +41,14 @@ FIGURES = {
 """What is measured of a model, and how it is printed."""
 
 
-def loaded(place: str) -> Any:
+def loaded(place: str) -> tuple[Any, int]:
+    """A model, and how many parameters it has; of a file, those of the student that it was written from."""
+    if Path(place, "manifest.json").is_file():
+        exported = read(place)
+        return exported.load(), exported.manifest["student"]["parameters"]
     is_static = parts_of(place)[0][0] == "StaticEmbedding"
-    return (static_embedding(place) if is_static else sentence_encoder(place)).eval()
+    model = (static_embedding(place) if is_static else sentence_encoder(place)).eval()
+    return model, sum(parameter.numel() for parameter in model.parameters())
 
 
 def correlation(ours: torch.Tensor, theirs: torch.Tensor, pairs: torch.Tensor) -> float:
@@ -80,15 +86,14 @@ def main() -> None:
         return [row.ids for row in tokenizer.encode_batch_fast(list(some))]
 
     rows = ids(texts)
-    theirs = embedded(loaded(given.teacher), rows)
+    theirs = embedded(loaded(given.teacher)[0], rows)
     pairs = {"random": random_pairs(len(rows), given.pairs), "mixed": mixed_pairs(theirs, given.pairs)}
     asked = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:500]
     print("model, millions of parameters, random, mixed, nearest ten, texts a second, ms for one")
     measured = []
     for place in (given.teacher, *given.models):
-        model = loaded(place)
-        ours = embedded(model, rows)
-        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        model, parameters = loaded(place)
+        ours, millions = embedded(model, rows), parameters / 1e6
         scores = [correlation(ours, theirs, chosen) for chosen in pairs.values()]
         overlap = neighbour_overlap(ours, theirs, min(10, len(rows) - 1), asked)
         many = texts[: min(len(texts), 640 if millions > 15 else 6000)]

@@ -19,6 +19,8 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
+from knowledge_distillation.domains.embedding import sentence_encoder
+from knowledge_distillation.export import export
 from tests.examples import ctranslate2
 from tests.processes import run
 
@@ -110,13 +112,16 @@ def test_texts_are_cut_and_embeddings_measured(tmp_path: Path) -> None:
         max_position_embeddings=64,
     )  # fmt: skip
     BertModel(config).save_pretrained(tmp_path / "model")
+    example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+    export(sentence_encoder(str(tmp_path / "model")), "torch_export", tmp_path / "shipped", example=example)
     measured = run(
-        ROOT / "examples" / "embedding_scores.py", "model", "cut/test.txt", "model", "--pairs", "50",
+        ROOT / "examples" / "embedding_scores.py", "model", "cut/test.txt", "model", "shipped", "--pairs", "50",
         "--json", "scores.json", directory=tmp_path,
     )  # fmt: skip
     assert measured.returncode == 0, measured.stderr[-2000:]
-    lines = [line for line in measured.stdout.splitlines() if line.startswith("model, ") and "1.000" in line]
-    assert len(lines) == 2
+    lines = [line for line in measured.stdout.splitlines() if "1.000" in line]
+    assert [line.split(", ")[0] for line in lines] == ["model", "model", "shipped"]
+    assert len({line.split(", ")[1] for line in lines}) == 1
     assert all(line.split(", ")[2:5] == ["1.000", "1.000", "1.000"] for line in lines)
     rows = json.loads((tmp_path / "scores.json").read_text())["rows"]
     assert [f"{row['ms_for_one']:.2f}" for row in rows] == [line.split(", ")[-1] for line in lines]
