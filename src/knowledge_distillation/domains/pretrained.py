@@ -46,13 +46,6 @@ def load_pretrained(kind: str | type[Any], path: str, what: str, *, extra: str =
         ) from error
 
 
-def without_dropout(model: nn.Module) -> None:
-    """Let every dropout layer of a model pass all that comes, also while it is trained."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-
-
 def check_fits(model: Any, path: str, vocabulary: int, length: int) -> None:
     """Raise ConfigError unless a model has a row for each token and a position for each place of the data's rows.
 

@@ -51,17 +51,6 @@ def test_a_mean_pooled_head_reads_every_word_and_no_padding(encoder: str, tokeni
     assert not [name for name, _ in model.named_parameters() if "pooler" in name]
 
 
-@pytest.mark.parametrize("pooling", ["own", "mean"])
-def test_dropout_that_is_switched_off_stays_off_in_training(encoder: str, tokenizer: Any, pooling: Any) -> None:
-    """Otherwise the setting is read and the attention or the head drops its share all the same."""
-    given = {name: entry for name, entry in batch(tokenizer).items() if name != "labels"}
-    for dropout, same in ((False, True), (True, False)):
-        model: Any = text_classifier(encoder, pooling=pooling, classes=3, dropout=dropout).train()
-        student: Any = keep_layers(model, 2, "every_k").train()
-        for each in (model, student):
-            assert torch.equal(each(**given).logits, each(**given).logits) is same
-
-
 def test_a_mean_pooled_classifier_is_saved_cut_and_found_again(encoder: str, tokenizer: Any, tmp_path: Path) -> None:
     """Otherwise the folder of a trained one is read with a new head, or its student with the teacher's layers."""
     model: Any = text_classifier(encoder, pooling="mean", classes=2, inside=True)

@@ -14,13 +14,7 @@ from knowledge_distillation.domains.embedding.folders import head_of, parts_of, 
 from knowledge_distillation.domains.embedding.heads import Dense, Normalize, Pooling
 from knowledge_distillation.domains.embedding.reduction import principal_axes
 from knowledge_distillation.domains.embedding.settings import longest_text, warn_of_prompt, write_settings
-from knowledge_distillation.domains.pretrained import (
-    check_fits,
-    has_tokenizer_of,
-    load_pretrained,
-    positions_of,
-    without_dropout,
-)
+from knowledge_distillation.domains.pretrained import check_fits, has_tokenizer_of, load_pretrained, positions_of
 from knowledge_distillation.domains.tokenizers import load_tokenizer
 from knowledge_distillation.errors import ConfigError
 
@@ -124,7 +118,9 @@ def sentence_encoder(
             f"The tokenizer that lies beside the model {path!r} is another one than the data's: the same ids mean "
             "other words to it, and nothing would show it. Name it as data.tokenizer; both models must read the same."
         )
-    without_dropout(encoder)
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     limits = (longest_text(path, load_tokenizer(path)), positions_of(encoder))
     longest = min((limit for limit in limits if limit is not None), default=512)
     model = SentenceEncoder(encoder, pooling, head, source=path, length=longest)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from knowledge_distillation.domains.pretrained import check_fits, has_tokenizer_of, load_pretrained, without_dropout
+from knowledge_distillation.domains.pretrained import check_fits, has_tokenizer_of, load_pretrained
 from knowledge_distillation.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ def text_classifier(
     *,
     pooling: Pooling = "own",
     inside: bool = False,
-    dropout: bool = True,
     classes: int = 2,
     class_names: Sequence[str] = (),
     vocabulary: int = 0,
@@ -42,8 +41,6 @@ def text_classifier(
             the first token; "mean": the mean of all tokens' last states, as sentence encoders are trained to be read.
             A trained head stays, and a warning says so.
         inside: whether it also returns "hidden_states" and "attentions", for TinyBERT and Patient KD.
-        dropout: whether the model's own dropout acts while it is trained. Without it a step is a fifth shorter on a
-            CPU, and whom a teacher tells its doubts has less need of it.
         classes: outputs; of the data.
         class_names: of the data, in their order, which a trained head must have too unless its classes have no names.
             The model is saved with them. () looks at nothing.
@@ -57,14 +54,13 @@ def text_classifier(
         MissingExtraError: if Transformers is not installed.
     """
     facts = (classes, class_names, vocabulary, length, tokenizer_mark)
-    return _with_head("SequenceClassification", "text classifier", path, inside, dropout, pooling, *facts)
+    return _with_head("SequenceClassification", "text classifier", path, inside, pooling, *facts)
 
 
 def token_classifier(
     path: str,
     *,
     inside: bool = False,
-    dropout: bool = True,
     classes: int = 2,
     class_names: Sequence[str] = (),
     vocabulary: int = 0,
@@ -73,7 +69,7 @@ def token_classifier(
 ) -> nn.Module:
     """An encoder that gives a tag to every token; arguments and errors as of `text_classifier`."""
     facts = (classes, class_names, vocabulary, length, tokenizer_mark)
-    return _with_head("TokenClassification", "token classifier", path, inside, dropout, "own", *facts)
+    return _with_head("TokenClassification", "token classifier", path, inside, "own", *facts)
 
 
 def masked_lm(
@@ -85,7 +81,7 @@ def masked_lm(
 
 
 def _with_head(
-    head: str, what: str, path: str, inside: bool, dropout: bool, pooling: Pooling, classes: int,
+    head: str, what: str, path: str, inside: bool, pooling: Pooling, classes: int,
     class_names: Sequence[str], vocabulary: int, length: int, tokenizer: int,
 ) -> nn.Module:  # fmt: skip
     config = load_pretrained("AutoConfig", path, what)
@@ -104,8 +100,6 @@ def _with_head(
         model = _mean_pooled(path, what, settings)
     else:
         model = load_pretrained(f"AutoModelFor{head}", path, what, **settings)
-    if not dropout:
-        without_dropout(model)
     if len(class_names) == classes:
         model.config.id2label = dict(enumerate(class_names))
         model.config.label2id = {name: number for number, name in enumerate(class_names)}
