@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import spearmanr
+from torchmetrics.functional import spearman_corrcoef
 
 from knowledge_distillation.domains.embedding import embedded, neighbour_overlap, sentence_encoder, static_embedding
 from knowledge_distillation.domains.embedding.agreement import mixed_pairs, random_pairs
@@ -53,7 +53,7 @@ def loaded(place: str) -> tuple[Any, int]:
 
 def correlation(ours: torch.Tensor, theirs: torch.Tensor, pairs: torch.Tensor) -> float:
     cosines = [torch.cosine_similarity(each[pairs[:, 0]], each[pairs[:, 1]]) for each in (ours, theirs)]
-    return float(spearmanr(*(each.numpy() for each in cosines)).statistic)
+    return float(spearman_corrcoef(*cosines))
 
 
 def seconds(work: Callable[[], object]) -> float:

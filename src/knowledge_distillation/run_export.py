@@ -21,20 +21,23 @@ def export_run(
 ) -> Exported:
     """Write the student into exports/ of a run; arguments and errors as of `Run.export`."""
     known: dict[str, Any] = {}
+    told: dict[str, Any] = {}
     if plan is not None:
         loaders = plan.val_loaders or {}
+        name, loader = next(iter(loaders.items()), ("train", plan.train_loader))
         known = {
-            "loader": next(iter(loaders.values()), plan.train_loader),
+            "loader": loader,
             "calibration": plan.train_loader,
             "pipeline": plan.pipeline,
             "adapter": plan.adapter,
         }
+        told |= {} if plan.teacher is None else {"teacher": type(plan.teacher).__name__}
+        told |= {} if "loader" in settings else {"scored_on": name}
     elif not {"loader", "example"} & settings.keys():
         raise ConfigError(
             "A run that was read back has no data, and nothing is proven equal without inputs. Pass a loader or an "
             "example batch: run.export(form, loader=...)."
         )
-    teacher = {} if plan is None or plan.teacher is None else {"teacher": type(plan.teacher).__name__}
-    card = {**teacher, **known_of(directory), **(settings.get("card") or {})}
+    card = {**told, **known_of(directory), **(settings.get("card") or {})}
     given = {**known, **settings, "card": card}
     return export(student, form, given.pop("directory", directory / EXPORTS / form), **given)

@@ -48,6 +48,7 @@ def test_a_run_is_written_in_the_forms_that_were_asked_for(place: Path, capsys: 
     assert yaml.safe_load(card.split("---\n")[1])["license"] == "mit"
     assert "| Data | points |" in card
     assert "| Teacher | net |" in card
+    assert "| Scored on | test |" in card
     assert "2 seeds): hurt, difference -0.1000" in card
 
 
@@ -56,7 +57,7 @@ def test_the_line_says_how_equal_the_file_is(place: Path, capsys: pytest.Capture
     assert main(["export", "run", "--to", "torch_export", "--module", "mine.py", "--directory", "out"]) == 0
     line, file = capsys.readouterr().out.splitlines()
     assert line.startswith("torch_export: ")
-    assert "of the output, same class 100.00%, score 0." in line
+    assert "of the output, same class 100.00%, score on test 0." in line
     assert (place / file.strip()).is_file()
     assert file.strip() == "out/torch_export/student.pt2"
 
@@ -72,6 +73,8 @@ def test_the_loader_that_was_named_is_scored(place: Path, capsys: pytest.Capture
     inputs = torch.cat([batch for batch, _ in data.validation["few"]])
     first = (student(inputs).argmax(dim=1) == 0).float().mean().item()
     assert manifest["equality"]["score"]["student"] == pytest.approx(first)
+    whole, labels = (torch.cat(parts) for parts in zip(*data.validation["test"], strict=True))
+    assert first != pytest.approx((student(whole).argmax(dim=1) == labels).float().mean().item())
 
 
 def test_a_difference_beyond_the_tolerance_fails_and_leaves_nothing(

@@ -42,14 +42,16 @@ def run(options: argparse.Namespace) -> None:
         raise ConfigError("--push uploads one form, and several were named with --to.")
     own = own_names(options.module) if options.module else {}
     student, data, recipe = rebuilt(options.run, own)
-    loaders = dict(data.validation)
-    if options.metric is not None and options.metric not in loaders:
-        raise ConfigError(f"There is no validation loader named {options.metric!r}. {nearest(options.metric, loaders)}")
+    loaders = dict(data.validation) or {"train": data.train}
+    metric = options.metric or next(iter(loaders))
+    if metric not in loaders:
+        raise ConfigError(f"There is no validation loader named {metric!r}. {nearest(metric, loaders)}")
     home = Path(options.run)
     card = {
         "license": options.license,
         "data": str(recipe.data["name"]),
         "teacher": str((recipe.teacher or {}).get("name", "")),
+        "scored_on": metric,
         **known_of(home),
     }
     manifests = []
@@ -58,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
             student,
             form,
             Path(options.directory or home / "exports") / form,
-            loader=loaders[options.metric] if options.metric else next(iter(loaders.values()), data.train),
+            loader=loaders[metric],
             calibration=data.train,
             adapter=adapter_of(recipe, data),
             pipeline=data.pipeline,
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
         )
         manifests.append(done.as_dict())
         if not options.json:
-            print(_line(done.file, done.manifest))
+            print(_line(done.file, done.manifest, metric))
         if options.push:
             address = push(done.path, options.push, private=not options.public)
             if not options.json:
@@ -77,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
         print(json.dumps({"exports": manifests}, indent=2))
 
 
-def _line(file: Path, manifest: Any) -> str:
+def _line(file: Path, manifest: Any, metric: str) -> str:
     numbers = manifest["equality"]
     parts = [
         f"{manifest['files'][0]['bytes']:,} bytes",
@@ -86,5 +88,5 @@ def _line(file: Path, manifest: Any) -> str:
     if numbers["agreement"] is not None:
         parts.append(f"same class {numbers['agreement']:.2%}")
     if numbers["score"] is not None:
-        parts.append(f"score {numbers['score']['student']:.4f} -> {numbers['score']['artefact']:.4f}")
+        parts.append(f"score on {metric} {numbers['score']['student']:.4f} -> {numbers['score']['artefact']:.4f}")
     return f"{manifest['form']}: {', '.join(parts)}\n  {file}"

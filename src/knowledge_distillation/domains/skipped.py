@@ -11,6 +11,7 @@ from knowledge_distillation.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 SHOWN = 20
+"""Lines told of in the warning; the rest is told of at level INFO."""
 T = TypeVar("T")
 
 
@@ -54,10 +55,9 @@ class Skipped:
         """
         if not self.complaints and kept:
             return
-        first = list(self.complaints.items())[:SHOWN]
-        listed = "; ".join(f"line {line}: {complaint}" for line, complaint in first)
-        more = len(self.complaints) - len(first)
-        listed += f"; and {more} more" if more else ""
+        told = [f"line {line}: {complaint}" for line, complaint in self.complaints.items()]
+        more = f"; and {len(told) - SHOWN} more, listed at level INFO" if len(told) > SHOWN else ""
+        listed = "; ".join(told[:SHOWN]) + more
         count, total = len(self.complaints), kept + len(self.complaints)
         if kept <= count:
             raise ConfigError(
@@ -65,3 +65,5 @@ class Skipped:
                 f"{f' ({listed})' if listed else ''}. Name the right columns or another file."
             )
         logger.warning("%d of %d %s of %s are left out. %s.", count, total, self.what, self.file, listed)
+        for complaint in told[SHOWN:]:
+            logger.info("%s: left out %s", self.file, complaint)

@@ -27,6 +27,7 @@ class Card:
         name: of the student.
         license: of the weights, as the hub writes it ("apache-2.0"); without it the card says that none was given.
         data, teacher: what the student learned on and from.
+        scored_on: the name of the data that file and student were scored on.
         language: "en", or several.
         tags: for the hub's search.
         text: what else a user must know: intended use, limits.
@@ -38,6 +39,7 @@ class Card:
     license: str = ""
     data: str = ""
     teacher: str = ""
+    scored_on: str = ""
     language: str | list[str] = ""
     tags: tuple[str, ...] | list[str] = ()
     text: str = ""
@@ -97,6 +99,7 @@ def card_text(manifest: Mapping[str, Any], card: Card) -> str:
         ("License", card.license or "none was given; ask before you use it"),
         ("Data", card.data or "not told"),
         ("Teacher", card.teacher or "not told"),
+        ("Scored on", card.scored_on or "not told"),
         ("Parameters", f"{student['parameters']:,}"),
         ("File", ", ".join(f"`{file['name']}`, {file['bytes']:,} bytes" for file in manifest["files"])),
         ("Student's fingerprint", f"`{student['fingerprint'][:16]}`"),

@@ -77,8 +77,8 @@ def export(
         quantisation: of "int8": "static", "dynamic" or "auto".
         calibration: batches that "static" takes its ranges from; default: the loader. Best from training data.
         opset: of ONNX; default: the exporter's own.
-        card: fields of the model card README.md: name, license, data, teacher, language, tags, text, evaluation,
-            comparison.
+        card: fields of the model card README.md: name, license, data, teacher, scored_on, language, tags, text,
+            evaluation, comparison.
 
     Returns:
         The `Exported`.

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from knowledge_distillation import domains
 from knowledge_distillation.accepted import is_whole
 from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.untrusted import LARGEST_YAML as LARGEST_FILE
@@ -74,9 +75,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def shipped() -> dict[str, Path]:
-    """Recipes that come with the package, by name."""
-    folder = Path(str(resources.files(__package__)))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    """Recipes that come with the package, by name; each lies in the folder of its domain."""
+    folder = Path(str(resources.files(domains)))
+    return {path.stem: path for path in sorted(folder.glob("*/recipes/*.yaml"), key=lambda path: path.stem)}
 
 
 def read_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:

@@ -14,6 +14,7 @@ from safetensors.torch import save_model
 
 from knowledge_distillation.domains.catalogue import build_model, comes_with_weights
 from knowledge_distillation.domains.speech import ErrorRatePipeline, ctc, librispeech, load_characters
+from knowledge_distillation.domains.speech.utterances import Utterances
 from knowledge_distillation.errors import CheckpointError, ConfigError, MissingExtraError
 from knowledge_distillation.signals import Signals
 from tests.domains.speech import tiny
@@ -156,6 +157,7 @@ NEEDING: dict[str, Callable[[Path], Any]] = {
     "jiwer": lambda folder: ErrorRatePipeline(load_characters(), adapter=says_nothing).run_inference_pipeline(
         torch.nn.Linear(1, 1), [{"labels": torch.tensor([[5, 6]])}]
     ),
+    "scipy": lambda folder: Utterances([], 16_000, speeds=[0.9, 1.0]),
     "transformers": lambda folder: ctc(str(folder)),
 }
 

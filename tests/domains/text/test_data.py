@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,33 @@ def test_long_texts_are_cut_and_counted(encoder: str, tmp_path: Path, caplog: py
     assert [len(data.train.dataset[at]["input_ids"]) for at in range(3)] == [16, 3, 16]
     assert "2 of 3 texts of train have more than 16 tokens and are cut" in caplog.text
     assert data.train.dataset[0]["input_ids"][-1] == data.train.dataset[1]["input_ids"][-1]  # [SEP] stays
+
+
+def test_long_sentences_are_cut_with_their_tags_and_counted(
+    encoder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the tags of words that are not read count, or a sentence ends and nobody is told."""
+    lines = [{"tokens": ["cache"] * count, "tags": ["O", "CAPITAL"] * (count // 2)} for count in (40, 4)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    path = str(tmp_path / "a.jsonl")
+    data = tagged_words(path=path, tokenizer=encoder, validation=path, length=16)
+    assert [len(data.train.dataset[at]["input_ids"]) for at in range(2)] == [16, 6]
+    assert [int((data.train.dataset[at]["labels"] >= 0).sum()) for at in range(2)] == [14, 4]
+    assert "1 of 2" in caplog.text
+    assert "have more than 16 tokens and are cut" in caplog.text
+
+
+def test_what_is_not_shown_of_many_bad_lines_is_listed_at_level_info(
+    encoder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise the page promises a list, and the twenty-first line is found by nobody."""
+    rows = [f"cache\t{number % 2}" for number in range(40)] + ["no label"] * 23
+    path = glue(tmp_path, *rows)
+    with caplog.at_level(logging.INFO):
+        labelled_texts(path=path, tokenizer=encoder, text="sentence")
+    assert "23 of 63" in caplog.text
+    assert "and 3 more, listed at level INFO" in caplog.text
+    assert all(f"line {line}:" in caplog.text for line in range(42, 65))
 
 
 def test_pairs_have_segments_and_batches_are_as_long_as_their_longest_row(

@@ -77,6 +77,15 @@ def test_a_trained_head_stays_whatever_a_new_one_would_read(
     assert "is trained and stays" in caplog.text
 
 
+def test_a_tokenizer_of_another_model_is_refused(encoder: str, topics: str, tokenizer: Any, tmp_path: Path) -> None:
+    """Otherwise the same ids mean other words to the model, and nothing shows it but the score."""
+    other = tiny.pieces(tiny.paragraphs("speed"), size=len(tokenizer))
+    place = tiny.saved(tmp_path, tiny.bert(len(tokenizer), tiny.CLASSIFIER), other)
+    data = labelled_texts(path=topics, tokenizer=encoder, text="sentence", length=32)
+    with pytest.raises(ConfigError, match="is another one than the data's"):
+        build_model("text_classifier", data.facts, {"path": place}, {})
+
+
 @pytest.mark.parametrize(
     ("labels", "settings", "message"),
     [

@@ -28,7 +28,7 @@ from knowledge_distillation.objective import as_objective
 from knowledge_distillation.recipes.reading import read_recipe
 from knowledge_distillation.recipes.running import run_recipe
 from tests.domains.vision.falling import falls
-from tests.domains.vision.files import coloured, saved
+from tests.domains.vision.files import MODES, coloured, saved
 from tests.training.toys import QUIET
 
 AS_THEY_ARE: dict[str, Any] = {"resize": None, "crop": None, "batch_size": 2}
@@ -98,6 +98,23 @@ def test_bad_pairs_are_left_out_with_their_reason(tmp_path: Path, caplog: pytest
         "its mask 3.png is missing",
     ):
         assert said in caplog.text
+
+
+def test_images_of_other_modes_become_rgb_and_deep_ones_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise a grey photograph stops the training, and one of 16 bits is learnt from as white."""
+    home = pairs(tmp_path, count=12)
+    for number, kind in enumerate(sorted(MODES)):
+        if kind != "cmyk":  # no PNG holds it
+            saved(coloured().resize((12, 10)).convert(MODES[kind]), home / "images" / f"{number}.png")
+    saved(Image.new("I;16", (12, 10), 40_000), home / "images" / "11.png")
+    with caplog.at_level(logging.WARNING):
+        data = segmentation_folder(path=str(home), classes=3, validation=0.2, **AS_THEY_ARE)
+    assert "all are read as RGB" in caplog.text
+    assert "11.png: mode I;16, which does not fit into 8 bits a channel" in caplog.text
+    shapes = {tuple(image.shape) for part in (data.train, data.validation["val"]) for image, _ in part.dataset}
+    assert shapes == {(3, 10, 12)}
 
 
 def test_too_few_classes_are_an_error_and_no_list(tmp_path: Path) -> None:

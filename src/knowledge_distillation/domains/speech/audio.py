@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from knowledge_distillation.domains.speech.resampling import LARGEST_FILTER, filter_size, resample
+from knowledge_distillation.domains.speech.resampling import LARGEST_FILTER, filter_size, resample, scipy_signal
 from knowledge_distillation.errors import MissingExtraError
 
 SILENCE = 1e-5
 """Standard deviation, in shares of full scale, below which there is nothing to hear: -100 dB, under a bit of 16."""
+
+SHORTER = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""What libsndfile notes of a WAV or AIFF file that ends before its header says; it then reads what is there."""
+STREAMED = 2**31 - 2**16
+"""From so many bytes on, a header was written before anybody knew the length."""
 
 
 class Unusable(Exception):
@@ -47,7 +53,9 @@ def read_header(file: Path, rate: int) -> Header:
     """The header of a recording that can be brought to a sampling rate.
 
     Raises:
-        Unusable: if there is no such file, it is no recording, it is empty, or its rate cannot be converted.
+        Unusable: if there is no such file, it is no recording, it is empty or cut off, or its rate cannot be
+            converted.
+        MissingExtraError: if soundfile is not installed, or SciPy where the rate is another.
     """
     sounds = soundfile()
     if not file.is_file():
@@ -58,6 +66,12 @@ def read_header(file: Path, rate: int) -> Header:
         raise Unusable("unreadable", str(error)) from error
     if info.frames < 1:
         raise Unusable("empty")
+    ended = SHORTER.search(info.extra_info)
+    stated, there = map(int, ended.groups()) if ended else (0, 0)
+    if there + 1 < stated < STREAMED:  # an odd number of bytes may be filled up with one
+        raise Unusable("cut off", f"{there} of {stated} bytes")
+    if info.samplerate != rate:
+        scipy_signal()  # missing here is better than missing at night
     if filter_size(info.samplerate, rate) > LARGEST_FILTER:
         raise Unusable("odd sampling rate", f"{info.samplerate} Hz cannot be converted to {rate} Hz")
     return Header(info.frames, info.samplerate, info.channels)

@@ -73,9 +73,9 @@ def librispeech(
         workers: of the loaders.
 
     Raises:
-        ConfigError: if files are missing or say nothing that can be read, an argument is out of its range, or no
-            recording is left to train or validate on.
-        MissingExtraError: if soundfile or jiwer is not installed.
+        ConfigError: if files are missing or say nothing that can be read, an argument is out of its range, or too few
+            recordings are left to train or validate on.
+        MissingExtraError: if soundfile or jiwer is not installed, or SciPy where recordings change their rate.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -138,9 +138,9 @@ def speech_manifest(
         workers: of the loaders.
 
     Raises:
-        ConfigError: if files are missing or say nothing that can be read, an argument is out of its range, or no
-            recording is left to train or validate on.
-        MissingExtraError: if soundfile or jiwer is not installed.
+        ConfigError: if files are missing or say nothing that can be read, an argument is out of its range, or too few
+            recordings are left to train or validate on.
+        MissingExtraError: if soundfile or jiwer is not installed, or SciPy where recordings change their rate.
     """
     known = load_characters(characters)
     wanted = Wanted(

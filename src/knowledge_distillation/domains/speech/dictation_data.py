@@ -59,7 +59,7 @@ def dictation(
     Raises:
         ConfigError: if files are missing or say nothing that can be read, the model is none of Whisper's, the language
             does not fit it, or no recording is left.
-        MissingExtraError: if Transformers or soundfile is not installed.
+        MissingExtraError: if Transformers or soundfile is not installed, or SciPy where recordings change their rate.
     """
     extractor, tokenizer, script = load_inputs(model, language)
     positions = script.longest

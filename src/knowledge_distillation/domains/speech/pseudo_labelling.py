@@ -60,7 +60,8 @@ def pseudo_labels(
     Raises:
         ConfigError: if the table or the model cannot be read, the language does not fit the model, TARGET.heard is of
             other recordings or another model, or nothing is kept.
-        MissingExtraError: if Transformers, soundfile or jiwer is not installed.
+        MissingExtraError: if Transformers, soundfile or jiwer is not installed, or SciPy where recordings change
+            their rate.
 
     Reference: Gandhi, von Platen, Rush (2023), Distil-Whisper, arXiv:2311.00430, section 3.2: 0.1 there.
     """

@@ -17,6 +17,8 @@ from knowledge_distillation.errors import ConfigError
 logger = logging.getLogger(__name__)
 SHOWN = 10
 """Files named in the warning; all are named at level INFO."""
+TOO_LONG = "too long"
+"""The one reason that somebody may have chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ def screened(utterances: Sequence[Utterance], wanted: Wanted, name: str, *, deco
             their headers, and what turns out silent or damaged is replaced while training.
 
     Raises:
-        ConfigError: if none is left.
+        ConfigError: if none is left, or at least as many as are left have a fault other than their length: then the
+            paths, the texts or the characters are read in a wrong way.
     """
     kept: list[Sample] = []
     out: list[tuple[Path, Unusable]] = []
@@ -81,10 +84,13 @@ def screened(utterances: Sequence[Utterance], wanted: Wanted, name: str, *, deco
         logger.warning("%s: %d of %d recordings %s.", name, count, len(utterances), note)
     if out:
         _tell(name, out, len(utterances))
-    if not kept:
+    faulty = [(file, reason) for file, reason in out if reason.kind != TOO_LONG]
+    if len(kept) <= len(faulty) or not kept:
+        file, fault = (faulty or out)[0]
         raise ConfigError(
-            f"{name} must hold at least one usable recording, and none of its {len(utterances)} is: the first is "
-            f"{out[0][0]}: {out[0][1]}. Look at the list in the log."
+            f"{name} must hold recordings that can be used, most of them, and {len(out)} of its {len(utterances)} "
+            f"cannot: {file}: {fault}. The rest would be learnt from as if it were all. Look at the list in the log: "
+            "are the paths, the texts and the characters the right ones?"
         )
     return kept
 
@@ -95,7 +101,7 @@ def _sample(utterance: Utterance, wanted: Wanted, notes: Counter[str], decode: b
     text, ids, strange = _written(utterance.text, wanted)
     header = read_header(utterance.file, wanted.rate)
     if wanted.longest is not None and header.seconds / wanted.slowest > wanted.longest:
-        raise Unusable("too long", f"{header.seconds:.1f} s")
+        raise Unusable(TOO_LONG, f"{header.seconds:.1f} s")
     frames = wanted.frames(int(header.seconds * wanted.rate / wanted.fastest))
     needed = len(ids) + sum(one == other for one, other in pairwise(ids))  # a blank between equal ones
     if frames < needed:

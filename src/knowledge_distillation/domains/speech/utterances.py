@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from knowledge_distillation.capture.adapters import IGNORED
 from knowledge_distillation.domains.speech.audio import Unusable, read_audio
-from knowledge_distillation.domains.speech.resampling import resample
+from knowledge_distillation.domains.speech.resampling import resample, scipy_signal
 from knowledge_distillation.domains.speech.screening import Sample
 from knowledge_distillation.errors import ConfigError
 
@@ -34,6 +34,7 @@ class Utterances(Dataset[dict[str, Tensor]]):
 
     Raises:
         ConfigError: when no sample can be read.
+        MissingExtraError: if there are speeds and SciPy is not installed.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class Utterances(Dataset[dict[str, Tensor]]):
         self.rate = rate
         self.normalised = normalised
         self.speeds = tuple(speeds)
+        if self.speeds != (1.0,):
+            scipy_signal()
         self._told: set[int] = set()
 
     def __len__(self) -> int:

@@ -144,8 +144,11 @@ class Standing:
         """The sample of this number, or of the next that can be read.
 
         Raises:
+            IndexError: if there is no such number.
             ConfigError: if ten in a row cannot.
         """
+        if not -self.count <= number < self.count:
+            raise IndexError(number)
         for step in range(min(IN_A_ROW, self.count)):
             place = (number + step) % self.count
             try:
