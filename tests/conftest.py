@@ -12,6 +12,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.needing import not_collected
+
+collect_ignore = not_collected()
 VENDORED_GOLDEN = Path(__file__).parent / "oracles" / "golden"
 
 # The same examples in every run and on every machine, and no folder of examples where the tests are started.

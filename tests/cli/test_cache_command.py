@@ -99,8 +99,8 @@ def test_damage_is_listed_and_fails(files: list[str], capsys: pytest.CaptureFixt
     ("arguments", "message"),
     [
         (["inspect"], "needs the directory"),
-        (["digits", "kept"], "--directory kept"),
-        (["digits", "--set", "teacher=null", "--directory", "kept"], "no teacher section"),
+        (["tiny.yaml", "kept"], "--directory kept"),
+        (["tiny.yaml", "--set", "teacher=null", "--directory", "kept"], "no teacher section"),
         (["tiny.yaml", "--set", "cache=null"], "no cache section"),
         (["tiny.yaml", "--set", "cache.view=2"], "unknown key 'view'"),
         (["tiny.yaml", "--set", "cache.signals.logits=float7"], "no encoding 'float7'"),

@@ -23,6 +23,7 @@ from knowledge_distillation.recipes.reading import shipped
 from knowledge_distillation.training.optimizers import OPTIMIZERS
 from knowledge_distillation.training.schedules import SCHEDULES
 from knowledge_distillation.training.tracking import TRACKERS
+from tests.needing import needs
 from tests.recipes.test_running import MODULE
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -165,10 +166,12 @@ def test_resume_continues(files: list[str], workplace: Path) -> None:
     [
         (["train", "digit"], "no recipe named 'digit'"),
         (["train", "absent.yaml"], "no recipe file"),
-        (["train", "digits", "--set", "training.sed=1"], "'seed'"),
-        (["train", "digits", "--module", "absent.py"], "no such file"),
-        (["train", "digits", "--set", "student.name=nothing"], "no model named 'nothing'"),
-        (["demo", "--dataset", "digit"], "no demo of 'digit'"),
+        pytest.param(["train", "digits", "--set", "training.sed=1"], "'seed'", marks=needs("vision")),
+        pytest.param(["train", "digits", "--module", "absent.py"], "no such file", marks=needs("vision")),
+        pytest.param(
+            ["train", "digits", "--set", "student.name=nothing"], "no model named 'nothing'", marks=needs("vision")
+        ),
+        pytest.param(["demo", "--dataset", "digit"], "no demo of 'digit'", marks=needs("vision")),
         (["list", "loss"], "invalid choice"),
         (["trian"], "invalid choice"),
         (["train"], "required"),

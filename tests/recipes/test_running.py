@@ -15,6 +15,7 @@ from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.recipes.reading import Recipe, check_recipe, read_recipe
 from knowledge_distillation.recipes.running import own_names, run_recipe
 from knowledge_distillation.run import Run
+from tests.needing import needs
 from tests.training.toys import QUIET, identical, snapshot
 
 MODULE = '''
@@ -231,9 +232,9 @@ def test_an_untrained_teacher_is_warned_about(
         ({"training": {"track": "tensorboard"}}, "track"),
         ({"training": {"precision": "17"}}, "17"),
         ({"teacher": {"name": "net", "train": {"data": 5}}}, "data"),
-        ({"data": {"name": "digits", "batch_size": "many"}}, "batch_size"),
-        ({"data": {"name": "digits", "labelled": "few"}}, "labelled"),
-        ({"student": {"name": "image_mlp", "hidden": "wide"}}, "hidden"),
+        pytest.param({"data": {"name": "digits", "batch_size": "many"}}, "batch_size", marks=needs("vision")),
+        pytest.param({"data": {"name": "digits", "labelled": "few"}}, "labelled", marks=needs("vision")),
+        pytest.param({"student": {"name": "image_mlp", "hidden": "wide"}}, "hidden", marks=needs("vision")),
         ({"student": {"name": "net", "weights": 5}}, "weights"),
     ],
     ids=str,

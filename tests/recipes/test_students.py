@@ -16,6 +16,7 @@ from knowledge_distillation.recipes.reading import check_recipe, read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt, rebuilt_run
 from knowledge_distillation.recipes.running import own_names, run_recipe
 from knowledge_distillation.teachers import CachedTeacher
+from tests.needing import needs
 from tests.training.toys import QUIET
 
 MODULE = '''
@@ -151,6 +152,7 @@ def test_a_student_of_a_cached_teacher_is_made_of_the_teacher_itself(tmp_path: P
     assert made.student.state_dict().keys() == run.student.state_dict().keys()
 
 
+@needs("vision")
 def test_a_recipe_names_a_model_of_another_library(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Otherwise every user of timm writes a module for it."""
     recipe = tmp_path / "mine.yaml"

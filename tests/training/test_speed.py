@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import knowledge_distillation as kd
 from knowledge_distillation import DistillationModule
 from knowledge_distillation.errors import ConfigError
-from knowledge_distillation.recipes.reading import read_recipe
+from knowledge_distillation.recipes.reading import read_recipe, shipped
 from knowledge_distillation.training.speed import Settings, check_speed
 from tests.ranks import Ranks, results
 from tests.training.speed_toys import IMAGES, Cnn, faster_in_channels_last, pretend, strides, train, without_dropout
@@ -275,7 +275,7 @@ def test_an_unknown_speed_is_refused_with_the_nearest(speed: Any, message: str, 
 def test_a_recipe_names_speed_as_a_call_does() -> None:
     """Otherwise YAML's own reading of the word off refuses it."""
     for word, meant in (("auto", "auto"), ("off", "off"), ("{channels_last: true}", Settings(channels_last=True))):
-        recipe = read_recipe("digits", [f"training.speed={word}"])
+        recipe = read_recipe(next(iter(shipped())), [f"training.speed={word}"])
         assert check_speed(recipe.training["speed"]) == meant
 
 
