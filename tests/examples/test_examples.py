@@ -19,7 +19,6 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from knowledge_distillation.domains.embedding import sentence_encoder
 from knowledge_distillation.export import export
 from tests.examples import ctranslate2
 from tests.processes import run
@@ -112,6 +111,8 @@ def test_texts_are_cut_and_embeddings_measured(tmp_path: Path) -> None:
         max_position_embeddings=64,
     )  # fmt: skip
     BertModel(config).save_pretrained(tmp_path / "model")
+    from knowledge_distillation.domains.embedding import sentence_encoder
+
     example = {name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     export(sentence_encoder(str(tmp_path / "model")), "torch_export", tmp_path / "shipped", example=example)
     measured = run(
