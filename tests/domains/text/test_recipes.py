@@ -14,7 +14,7 @@ import torch
 from knowledge_distillation.cli import main
 from knowledge_distillation.recipes.reading import Recipe, as_yaml, check_recipe, read_recipe
 from knowledge_distillation.recipes.rebuilding import rebuilt_run
-from knowledge_distillation.recipes.running import run_recipe
+from knowledge_distillation.recipes.running import cache_recipe, run_recipe
 from knowledge_distillation.teachers import CachedTeacher
 from tests.domains.text import tiny
 from tests.training.toys import QUIET
@@ -82,14 +82,21 @@ def test_a_run_that_was_broken_off_ends_as_an_unbroken_one(teacher: str, topics:
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_a_cached_teacher_gives_the_live_ones_losses(teacher: str, topics: str, tmp_path: Path) -> None:
-    """Otherwise padding of another batch moves the answers of a cache, and each meets another token."""
+@pytest.mark.parametrize("labelled", [None, 4])
+def test_a_cached_teacher_gives_the_live_ones_losses(
+    labelled: int | None, teacher: str, topics: str, tmp_path: Path
+) -> None:
+    """Otherwise padding of another batch moves the answers of a cache, each meets another token, or few labels need
+    another cache."""
     hidden = {"loss": "cosine", "student": "@last", "teacher": "@last"}
     plan = plan_of(teacher, topics, objective={"kd": 1.0, "hidden": hidden})
     plan["data"] |= {"group_by_length": True}
     recipe = check_recipe(plan, "recipe")
+    cache = {"directory": str(tmp_path / "cache")}
+    cache_recipe(replace(recipe, cache=cache))
+    recipe = replace(recipe, data={**recipe.data, "labelled": labelled})
     live = run_recipe(recipe, directory=tmp_path / "live")
-    kept = run_recipe(replace(recipe, cache={"directory": str(tmp_path / "cache")}), directory=tmp_path / "cached")
+    kept = run_recipe(replace(recipe, cache=cache), directory=tmp_path / "cached")
     assert isinstance(kept.module.teacher, CachedTeacher)
     assert {"kd", "hidden"} <= set(live.module.latest)
     for name, value in live.module.latest.items():
