@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,31 @@ def embeddings(found: Mapping[str, Any]) -> str:
     return svg(parts, bottom + 64)
 
 
+def embedding_curve(found: Mapping[str, Any]) -> str:
+    """A line for each kind of pairs: steps of training to the right, doubled from mark to mark, agreement upwards."""
+    left, right, top, bottom = 80.0, 730.0, 70.0, 330.0
+    trained = [(int(row["model"].removeprefix("steps-")), row) for row in found["rows"] if "steps-" in row["model"]]
+    fewest, most = (math.log2(pick(steps for steps, _ in trained)) for pick in (min, max))
+    low = math.floor(20 * min(row["random"] for _, row in trained)) / 20
+
+    def y(agreement: float) -> float:
+        return bottom - (agreement - low) / (1 - low) * (bottom - top)
+
+    parts = [text(24, 36, "Agreement with the teacher by steps of training", size=17, bold=True)]
+    for step in range(round((1 - low) / 0.05) + 1):
+        parts.append(line(left, y(low + 0.05 * step), right, y(low + 0.05 * step), FAINT))
+        parts.append(text(left - 10, y(low + 0.05 * step) + 4, f"{low + 0.05 * step:.2f}", anchor="end"))
+    across = {steps: left + (math.log2(steps) - fewest) / (most - fewest) * (right - left) for steps, _ in trained}
+    parts += [text(x, bottom + 22, f"{steps}", anchor="middle") for steps, x in across.items()]
+    for kind, colour in (("mixed", OURS), ("random", INK)):
+        places = [(across[steps], y(row[kind])) for steps, row in trained]
+        parts += [line(*one, *other, colour) for one, other in pairwise(places)]
+        parts += dots(places, colour)
+        parts.append(text(places[0][0] + 10, places[0][1] + 20, f"{kind} pairs"))
+    parts.append(text((left + right) / 2, bottom + 44, "steps of 128 texts", anchor="middle"))
+    return svg(parts, bottom + 64)
+
+
 def dots(places: Iterable[tuple[float, float]], colour: str) -> list[str]:
     """A circle at each place."""
     return [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{colour}" opacity="0.75"/>' for x, y in places]
@@ -188,6 +214,7 @@ PLOTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "cached_teacher": cached_teacher,
     "cache_io": cache_io,
     "embeddings": embeddings,
+    "embedding_curve": embedding_curve,
 }
 
 if __name__ == "__main__":
