@@ -16,11 +16,12 @@ from knowledge_distillation import domains
 from knowledge_distillation.accepted import check_accepted
 from knowledge_distillation.domains.data import Data
 from knowledge_distillation.errors import ConfigError, DistillationError, nearest
+from knowledge_distillation.students import from_config
 
 
 def models() -> dict[str, Callable[..., nn.Module]]:
     """Short name -> a callable (data facts and settings by keyword) -> module."""
-    return _gather("MODELS")
+    return {"from_config": from_config, **_gather("MODELS")}
 
 
 def data_sets() -> dict[str, Callable[..., Data]]:

@@ -15,7 +15,6 @@ from knowledge_distillation.domains.vision.models import (
     small_cnn,
 )
 from knowledge_distillation.domains.vision.named import timm_model, torchvision_model
-from knowledge_distillation.students.configured import from_config
 
 DATA_SETS = {
     "digits": digits,
@@ -28,7 +27,6 @@ DATA_SETS = {
     **detection.DATA_SETS,
 }
 MODELS = {
-    "from_config": from_config,
     "digits_cnn": digits_cnn,
     "digits_exits": digits_exits,
     "small_cnn": small_cnn,
