@@ -177,7 +177,7 @@ def embedding_curve(found: Mapping[str, Any]) -> str:
         places = [(across[steps], y(row[kind])) for steps, row in trained]
         parts += [line(*one, *other, colour) for one, other in pairwise(places)]
         parts += dots(places, colour)
-        parts.append(text(places[0][0] + 10, places[0][1] + 20, f"{kind} pairs"))
+        parts.append(text(places[0][0] + 10, places[0][1] - 14, f"{kind} pairs"))
     parts.append(text((left + right) / 2, bottom + 44, "steps of 128 texts", anchor="middle"))
     return svg(parts, bottom + 64)
 
