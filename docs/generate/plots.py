@@ -142,9 +142,7 @@ def embeddings(found: Mapping[str, Any]) -> str:
         return bottom - (agreement - low) / (1 - low) * (bottom - top)
 
     parts = [text(24, 36, "Agreement with the teacher, and how long one text takes", size=17, bold=True)]
-    for step in range(round((1 - low) / 0.1) + 1):
-        parts.append(line(left, y(low + 0.1 * step), right, y(low + 0.1 * step), FAINT))
-        parts.append(text(left - 10, y(low + 0.1 * step) + 4, f"{low + 0.1 * step:.1f}", anchor="end"))
+    parts += levels(low, 0.1, y, left, right)
     parts += [text(x(10.0**decade), bottom + 22, f"{10.0**decade:g} ms", anchor="middle") for decade in decades]
     parts.append(text((left + right) / 2, bottom + 44, "one text, tokenising included", anchor="middle"))
     for number, row in enumerate(rows):
@@ -158,7 +156,7 @@ def embeddings(found: Mapping[str, Any]) -> str:
 
 
 def embedding_curve(found: Mapping[str, Any]) -> str:
-    """A line for each kind of pairs: steps of training to the right, doubled from mark to mark, agreement upwards."""
+    """A line for each kind of pairs: steps of training to the right, on a logarithmic scale, agreement upwards."""
     left, right, top, bottom = 80.0, 730.0, 70.0, 330.0
     trained = [(int(row["model"].removeprefix("steps-")), row) for row in found["rows"] if "steps-" in row["model"]]
     fewest, most = (math.log2(pick(steps for steps, _ in trained)) for pick in (min, max))
@@ -168,9 +166,7 @@ def embedding_curve(found: Mapping[str, Any]) -> str:
         return bottom - (agreement - low) / (1 - low) * (bottom - top)
 
     parts = [text(24, 36, "Agreement with the teacher by steps of training", size=17, bold=True)]
-    for step in range(round((1 - low) / 0.05) + 1):
-        parts.append(line(left, y(low + 0.05 * step), right, y(low + 0.05 * step), FAINT))
-        parts.append(text(left - 10, y(low + 0.05 * step) + 4, f"{low + 0.05 * step:.2f}", anchor="end"))
+    parts += levels(low, 0.05, y, left, right)
     across = {steps: left + (math.log2(steps) - fewest) / (most - fewest) * (right - left) for steps, _ in trained}
     parts += [text(x, bottom + 22, f"{steps}", anchor="middle") for steps, x in across.items()]
     for kind, colour in (("mixed", OURS), ("random", INK)):
@@ -180,6 +176,15 @@ def embedding_curve(found: Mapping[str, Any]) -> str:
         parts.append(text(places[0][0] + 10, places[0][1] - 14, f"{kind} pairs"))
     parts.append(text((left + right) / 2, bottom + 44, "steps of 128 texts", anchor="middle"))
     return svg(parts, bottom + 64)
+
+
+def levels(low: float, apart: float, y: Callable[[float], float], left: float, right: float) -> list[str]:
+    """A line across for every level of agreement from the lowest to 1, with its number on the left."""
+    parts = []
+    for level in (low + apart * step for step in range(round((1 - low) / apart) + 1)):
+        parts.append(line(left, y(level), right, y(level), FAINT))
+        parts.append(text(left - 10, y(level) + 4, f"{level:.2f}", anchor="end"))
+    return parts
 
 
 def dots(places: Iterable[tuple[float, float]], colour: str) -> list[str]:

@@ -29,6 +29,7 @@ from knowledge_distillation.objective.term import ALL, OWN
 from knowledge_distillation.teachers import CachedTeacher
 from knowledge_distillation.training.bare import Bare, score_untrained, train_bare
 from knowledge_distillation.training.control import Control, control_of
+from knowledge_distillation.training.loaders import loader_name
 from knowledge_distillation.training.pipelines import AccuracyPipeline, higher_is_better
 from knowledge_distillation.training.plan import TrainingPlan
 from knowledge_distillation.training.random_state import random_state, restore_random_state
@@ -206,15 +207,12 @@ def _checked_seeds(seeds: Any, first: int) -> list[int]:
 
 
 def _checked_metric(plan: TrainingPlan, metric: str | None) -> str:
-    names = list(plan.val_loaders or {})
-    if not names:
+    if not plan.val_loaders:
         raise ConfigError(
             "A comparison scores both arms on a validation loader, and the run has none. Distil with "
             "val_loaders={'test': loader}."
         )
-    if metric is not None and metric not in names:
-        raise ConfigError(f"There is no validation loader named {metric!r}. {nearest(str(metric), names)}")
-    return metric or names[0]
+    return loader_name(metric, plan.val_loaders)
 
 
 def checked_arms(arms: Any) -> list[str]:

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from knowledge_distillation.errors import CheckpointError, ConfigError, nearest
+from knowledge_distillation.errors import CheckpointError, ConfigError
 from knowledge_distillation.evaluation.evaluating import evaluate
 from knowledge_distillation.evaluation.latency import cpu_threads
 from knowledge_distillation.evaluation.result import Evaluation
 from knowledge_distillation.export.exported import MANIFEST, read
 from knowledge_distillation.teachers import Teacher
+from knowledge_distillation.training.loaders import loader_name
 from knowledge_distillation.training.plan import TrainingPlan, built
 from knowledge_distillation.training.weights import load_weights
 
@@ -53,9 +54,7 @@ def _checked_metric(metric: str | None, loaders: Mapping[str, Any]) -> str:
             "An evaluation asks every model about validation data, and the run has none. Pass a loader: "
             "run.evaluate(loader)."
         )
-    if metric is not None and metric not in loaders:
-        raise ConfigError(f"There is no validation loader named {metric!r}. {nearest(metric, loaders)}")
-    return metric or next(iter(loaders))
+    return loader_name(metric, loaders)
 
 
 def _control(plan: TrainingPlan | None, directory: Path) -> dict[str, nn.Module]:

@@ -30,12 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Export and print how equal each file is to the student."""
-    from knowledge_distillation.errors import ConfigError, nearest
+    from knowledge_distillation.errors import ConfigError
     from knowledge_distillation.export import export, push
     from knowledge_distillation.export.card import known_of
     from knowledge_distillation.recipes.caching import adapter_of
     from knowledge_distillation.recipes.rebuilding import rebuilt
     from knowledge_distillation.recipes.running import own_names
+    from knowledge_distillation.training.loaders import loader_name
 
     forms = list(dict.fromkeys(options.to or ["onnx"]))
     if options.push and len(forms) > 1:
@@ -43,9 +44,7 @@ def run(options: argparse.Namespace) -> None:
     own = own_names(options.module) if options.module else {}
     student, data, recipe = rebuilt(options.run, own)
     loaders = dict(data.validation) or {"train": data.train}
-    metric = options.metric or next(iter(loaders))
-    if metric not in loaders:
-        raise ConfigError(f"There is no validation loader named {metric!r}. {nearest(metric, loaders)}")
+    metric = loader_name(options.metric, loaders)
     home = Path(options.run)
     card = {
         "license": options.license,

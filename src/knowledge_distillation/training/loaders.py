@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from knowledge_distillation.errors import ConfigError, nearest
 from knowledge_distillation.teachers import CachedTeacher, Teacher
 
 
@@ -33,6 +34,17 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+def loader_name(metric: str | None, loaders: Mapping[str, Any]) -> str:
+    """The name of the loader that is scored: the one asked for, or the first of at least one.
+
+    Raises:
+        ConfigError: if there is none of that name, with the nearest names.
+    """
+    if metric is not None and metric not in loaders:
+        raise ConfigError(f"There is no validation loader named {metric!r}. {nearest(str(metric), loaders)}")
+    return metric or next(iter(loaders))
 
 
 def one_loader(loader: Iterable[Any] | None) -> Any:
