@@ -5,14 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import torch
 
@@ -42,8 +44,9 @@ class Child:
         environment: Mapping[str, str | None] | None = None,
         directory: Path | None = None,
     ) -> None:
-        self._folder = TemporaryDirectory()
-        self._out, self._err = (Path(self._folder.name) / name for name in ("out", "err"))
+        folder = mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._out, self._err = (Path(folder) / name for name in ("out", "err"))
         given = [str(argument) for argument in arguments]
         changed = {"OMP_NUM_THREADS": "1", **(environment or {})}
         variables = {name: value for name, value in {**os.environ, **changed}.items() if value is not None}
@@ -89,7 +92,6 @@ class Child:
             self._process.join()
         code, out, err = self._process.exitcode, self.printed, self._err.read_text() if self._err.exists() else ""
         self._process.close()
-        self._folder.cleanup()
         assert not hangs, f"It had not ended after {timeout} seconds. {out[-1000:]} {err[-3000:]}"
         return subprocess.CompletedProcess([], code, out, err)
 

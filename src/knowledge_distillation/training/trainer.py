@@ -22,6 +22,7 @@ from knowledge_distillation.training.last_checkpoint import LastCheckpoint
 from knowledge_distillation.training.launched import launched
 from knowledge_distillation.training.pipelines import higher_is_better
 from knowledge_distillation.training.progress import EpochLines, LossProgressBar
+from knowledge_distillation.training.watching import Watch
 
 NOTHING = nullcontext()
 PLAIN = (bool, int, float, str, list, dict, type(None))
@@ -110,6 +111,7 @@ def make_trainer(
     callbacks: list[Callback] = [best, LastCheckpoint(places, checkpoint_every)]
     if settings.get("enable_checkpointing") is False:
         callbacks = []
+    callbacks.insert(0, Watch())  # the others must hear of an exception before anything is done about it
     if settings.get("logger") is not False and loggers:
         callbacks.append(LearningRateMonitor(logging_interval="step"))
     if settings.get("enable_progress_bar") is None:
