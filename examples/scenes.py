@@ -21,7 +21,7 @@ from knowledge_distillation.domains.vision import digits
 from knowledge_distillation.recipes.reading import read_recipe
 from knowledge_distillation.recipes.running import run_recipe
 
-SIDE, LEAST, MOST, OBJECTS, KINDS = 64, 20, 36, 2, 4
+SIDE, LEAST, MOST, OBJECTS, KINDS = 64, 32, 56, 2, 4
 """Pixels of a scene, of the smallest and the largest digit; digits in a scene at most; the first so many of the ten."""
 BACKGROUND, BORDER = 0, 255
 
