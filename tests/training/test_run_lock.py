@@ -58,15 +58,17 @@ def test_the_lock_ends_with_the_training(tmp_path: Path) -> None:
 
 
 FORKS = """
-import multiprocessing, sys, time
+import multiprocessing, os, sys, time
 from pathlib import Path
 from knowledge_distillation.training.run_lock import RunLock
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(600)
 with RunLock(Path(sys.argv[1])):
-    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
-    worker.start()
-    print(worker.pid, flush=True)
+    multiprocessing.get_context("fork").Process(target=work).start()
     time.sleep(600)
 """
+"""The worker says that it is there itself: a moment after the fork it may not yet have run a line."""
 
 
 def test_workers_that_outlive_a_killed_training_do_not_hold_its_lock(tmp_path: Path) -> None:
