@@ -70,9 +70,9 @@ def _connected(trainer: Trainer) -> list[socket.socket]:
         for one in filter(None, (server, mine)):
             one.close()
         return []
+    found = [mine] if mine else []
     if server is None:
-        return [mine] if mine else []
-    found: list[socket.socket] = []
+        return found
     with server, suppress(TimeoutError):  # of one that has died since, which the backend finds with its next sum
         server.settimeout(GRACE)
         while len(found) < others:
