@@ -325,6 +325,20 @@ def test_the_originals_models_are_called_by_its_contract() -> None:
     assert any("no CKA of layers" in note for note in found["notes"])
 
 
+def test_vectors_without_labels_are_compared_as_numbers() -> None:
+    """Otherwise two embeddings are said to agree where the same entry of both is the largest."""
+    pipe = Pipe()
+    pipe.answers_classes = False
+    inputs = torch.randn(10, FEATURES, generator=seeded(4))
+    models = {"teacher": mlp(1, 16), "student": mlp(2, 4)}
+    found = evaluate(models, [inputs], pipeline=pipe, **CHEAP).as_dict()
+    with torch.no_grad():
+        distance = float((models["student"](inputs) - models["teacher"](inputs)).square().mean())
+    assert found["data"]["task"] == "regression"
+    assert found["fidelity"]["student"]["agreement"] is None
+    assert found["fidelity"]["student"]["mse"] == pytest.approx(distance, rel=1e-5)
+
+
 def test_a_pipeline_that_gives_nan_leaves_null_and_a_note() -> None:
     """Otherwise the JSON cannot be read, or a NaN passes for a score."""
     found = evaluate({"student": mlp()}, loader(), pipeline=Pipe(math.nan), **CHEAP)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.regression import MeanSquaredError
 
 from knowledge_distillation.domains.vision.models import small_cnn
 from knowledge_distillation.errors import ConfigError, ExportError
 from knowledge_distillation.export import Exported, export
+from knowledge_distillation.training.metric_pipeline import MetricPipeline
 from tests.export.students import Recurrent, cnn, images, labelled, lopsided, mlp, points
 from tests.training.toys import filled, seeded
 
@@ -113,3 +119,35 @@ def test_a_student_that_eight_bits_ruin_is_refused(tmp_path) -> None:
     with pytest.raises(ExportError, match=r"the score falls from 1\.0000 to .*nothing was written.*quantisation_aware"):
         export(student, "int8", tmp_path / "out", loader=labelled(student, points(200), 200))
     assert list(tmp_path.iterdir()) == []
+
+
+class Falls:
+    """Gives the student 1 and what is asked next a half."""
+
+    def __init__(self, answers_classes: bool) -> None:
+        self.answers_classes = answers_classes
+        self.values = iter([1.0, 0.5])
+
+    def run_inference_pipeline(self, model: nn.Module, data_loader: Any) -> dict[str, float]:
+        return {"inference_result": next(self.values)}
+
+
+def test_the_largest_number_of_a_vector_does_not_make_up_for_a_score_that_falls(tmp_path: Path) -> None:
+    """Otherwise an embedding whose neighbours are lost is shipped, because its largest entry is still the largest."""
+    given = [points(16)]
+    shipped = export(mlp(), "int8", tmp_path / "classes", loader=given, pipeline=Falls(True))
+    assert shipped.manifest["equality"]["agreement"] >= 0.97
+    with pytest.raises(ExportError, match=r"the score falls from 1\.0000 to 0\.5000") as raised:
+        export(mlp(), "int8", tmp_path / "vectors", loader=given, pipeline=Falls(False))
+    assert "highest class" not in str(raised.value)
+
+
+def test_of_several_numbers_the_highest_is_no_class(tmp_path: Path) -> None:
+    """Otherwise a regression of three targets is said to name the same class, and may be wrong by any amount."""
+    inputs = points(16)
+    with torch.no_grad():
+        told = mlp()(inputs) + 0.1
+    loader = DataLoader(TensorDataset(inputs, told), 8)
+    done = export(mlp(), "int8", tmp_path / "out", loader=loader, pipeline=MetricPipeline(MeanSquaredError()))
+    assert done.manifest["equality"]["agreement"] is None
+    assert done.manifest["equality"]["score"]["student"] == pytest.approx(0.01, rel=1e-3)

@@ -23,7 +23,7 @@ from knowledge_distillation.evaluation.subjects import Subject, at_rest, subject
 from knowledge_distillation.evaluation.tasks import TASKS, Task
 from knowledge_distillation.evaluation.walking import Walk
 from knowledge_distillation.evaluation.worse import WorseItem
-from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline
+from knowledge_distillation.training.pipelines import InferencePipeline, answers_classes, check_pipeline
 
 MOST_CONFUSION = 100
 """Classes up to which the confusion matrix is given."""
@@ -115,7 +115,8 @@ def evaluate(
         pair = (against, student) if against and student and student in names and against != student else None
 
         with at_rest(asked):
-            walk = Walk(asked, task, notes, tolerant=pipeline is not None).in_full(
+            classes = answers_classes(pipeline)
+            walk = Walk(asked, task, notes, tolerant=pipeline is not None, classes=classes).in_full(
                 teacher=teacher, pair=pair, slicers=slices or {}, most_worse=worse, show=show
             )
             walk.go(itertools.chain(head, iterator))

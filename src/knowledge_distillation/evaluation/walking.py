@@ -33,12 +33,20 @@ class Walk:
         task: what the answers are; None finds out from the first batch.
         notes: gets what had to be guessed.
         tolerant: go on without a model whose outputs cannot be scored, as is right where a pipeline scores it.
+        classes: False where outputs are known to be no scores of classes; without labels they are numbers then.
     """
 
     def __init__(
-        self, subjects: Sequence[Subject], task: Task | None, notes: list[str], *, tolerant: bool = False
+        self,
+        subjects: Sequence[Subject],
+        task: Task | None,
+        notes: list[str],
+        *,
+        tolerant: bool = False,
+        classes: bool = True,
     ) -> None:
         self.subjects, self.notes, self.tolerant = list(subjects), notes, tolerant
+        self._unlabelled: Task | None = None if classes else "regression"
         self.task: Task | None = task
         self.samples = self.items = self.labelled = 0
         self.qualities: dict[str, Quality] = {}
@@ -100,7 +108,8 @@ class Walk:
         first = first if first is not None else next(iter(answers.values()))
         if self.task is None:
             try:
-                self.task, remark = find_task(scores_of(first, None), labels)
+                numbers = self._unlabelled if labels is None else None
+                self.task, remark = (numbers, None) if numbers else find_task(scores_of(first, None), labels)
             except ModelContractError as error:
                 if not self.tolerant:
                     raise

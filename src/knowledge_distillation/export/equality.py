@@ -18,7 +18,8 @@ class Tolerance:
 
     Attributes:
         relative: largest difference of any output value, as a share of that output's largest value; must hold.
-        agreement: share of items whose highest class is the same, 0 to 1. This or `score_drop` must hold.
+        agreement: share of items whose highest class is the same, 0 to 1; asked of classes only. This or `score_drop`
+            must hold.
         score_drop: loss of task score, in the score's unit below 1 (0.01 is one point of accuracy), as a share of the
             score above.
         mean_relative: mean difference as a share of the mean absolute output; holds where there are neither classes
@@ -63,7 +64,13 @@ class Differences:
         self.odd: list[str] = []
 
     def add(
-        self, student: Mapping[str, Tensor], artefact: Mapping[str, Tensor], *, mask: Tensor | None, rows: int
+        self,
+        student: Mapping[str, Tensor],
+        artefact: Mapping[str, Tensor],
+        *,
+        mask: Tensor | None,
+        rows: int,
+        classes: bool = True,
     ) -> None:
         """Take in one batch.
 
@@ -72,13 +79,14 @@ class Differences:
             artefact: the same of the artefact, in any floating type.
             mask: items of the logits that count; shape of the logits without their last axis, or None for all.
             rows: items of the batch.
+            classes: whether logits are scores of classes; of an embedding or a regression the highest says nothing.
         """
         self.batches += 1
         self.sizes.add(rows)
         for name, expected in student.items():
             self._compare(name, expected, artefact[name])
         logits, given = student.get("logits"), artefact.get("logits")
-        if logits is None or given is None or logits.shape != given.shape or not _has_classes(logits):
+        if not classes or logits is None or given is None or logits.shape != given.shape or not _has_classes(logits):
             return
         axis = 1 if logits.dim() == 4 else -1
         same = logits.argmax(axis) == given.argmax(axis)

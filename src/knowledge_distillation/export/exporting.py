@@ -33,7 +33,7 @@ from knowledge_distillation.export.prepared import floating_dtype, prepared
 from knowledge_distillation.export.proving import Proof, check_faithful, in_dtype, scores
 from knowledge_distillation.export.qat import rounds_inputs
 from knowledge_distillation.export.tracing import FIXED_LENGTH, SEQUENCE, Axes, answered_axes, dynamic_axes
-from knowledge_distillation.training.pipelines import InferencePipeline, check_pipeline, to_device
+from knowledge_distillation.training.pipelines import InferencePipeline, answers_classes, check_pipeline, to_device
 
 COMPARED, CALIBRATING = 16, 16
 """Batches of a loader whose outputs are compared one by one, and that ranges are taken from. All are scored."""
@@ -112,7 +112,9 @@ def export(
             job, details = _written(chosen, job, folder)
             manifest = described(form, job, student, unwrap(model), details, folder)
             answer = chosen.open(folder / details["file"], student.plain, [entry.name for entry in job.inputs])
-            proof = Proof(student.plain, reads, batches, job.tensors, job.axes, student.dtype)
+            proof = Proof(
+                student.plain, reads, batches, job.tensors, job.axes, student.dtype, answers_classes(pipeline)
+            )
             found = proof.differences(answer)
             numbers = found.as_dict()
             loaded = Loaded(answer, manifest)

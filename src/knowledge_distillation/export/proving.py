@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from knowledge_distillation.capture.adapters import Adapter
 from knowledge_distillation.capture.batches import map_leaves
 from knowledge_distillation.errors import ExportError, ModelContractError
+from knowledge_distillation.evaluation.tasks import find_task
 from knowledge_distillation.export.calls import Call, Plain, floats_as, outputs_of, recorded, tensors_of
 from knowledge_distillation.export.equality import Differences
 from knowledge_distillation.export.tracing import other_sizes
+from knowledge_distillation.signals import Signals
 from knowledge_distillation.training.pipelines import AccuracyPipeline, higher_is_better, score, to_device
 
 FAITHFUL = {torch.float32: 1e-2, torch.float64: 1e-3}
@@ -33,6 +35,7 @@ class Proof:
         batches: real batches.
         tensors, axes: the example's inputs and their varying axes, of which other sizes are made.
         dtype: of the shipped student; None for its own.
+        classes: False where the pipeline says that no output is a score of a class.
     """
 
     plain: Plain
@@ -41,6 +44,7 @@ class Proof:
     tensors: Sequence[Tensor]
     axes: Sequence[Mapping[int, str]]
     dtype: torch.dtype | None
+    classes: bool
 
     def differences(self, answer: Callable[..., Sequence[Tensor]]) -> Differences:
         """Ask the artefact what the student was asked: every batch, and the example in other sizes.
@@ -54,11 +58,13 @@ class Proof:
                 call = recorded(self.plain.student, in_dtype(batch, self.dtype), self.adapter)
                 expected = outputs_of(call.output, type(self.plain.student).__name__)
                 given = self._asked(answer, tensors_of(call), expected)
-                found.add(expected, given, mask=call.signals.mask, rows=_rows(call))
+                classes = self.classes and not _are_numbers(call.signals)
+                found.add(expected, given, mask=call.signals.mask, rows=_rows(call), classes=classes)
             names = list(expected)
             for tensors in other_sizes(self.tensors, self.axes):
                 expected = dict(zip(names, self.plain(*tensors), strict=True))
-                found.add(expected, self._asked(answer, tensors, expected), mask=None, rows=int(tensors[0].shape[0]))
+                given = self._asked(answer, tensors, expected)
+                found.add(expected, given, mask=None, rows=int(tensors[0].shape[0]), classes=classes)
         return found
 
     def _asked(
@@ -145,6 +151,14 @@ def scores(
 def in_dtype(batch: Any, dtype: torch.dtype | None) -> Any:
     """The batch with its floating tensors in the model's type."""
     return map_leaves(batch, lambda leaf: floats_as([leaf], dtype)[0] if isinstance(leaf, Tensor) else leaf)
+
+
+def _are_numbers(signals: Signals) -> bool:
+    """Whether labels show a regression: numbers, one for each output, and not all 0, 1 or probabilities."""
+    logits, labels = signals.logits, signals.labels
+    if not isinstance(logits, Tensor) or labels is None or labels.numel() != logits.numel():
+        return False
+    return find_task(logits, labels)[0] == "regression"
 
 
 def _rows(call: Call) -> int:

@@ -23,7 +23,11 @@ LOWER_IS_BETTER = ("wer", "cer", "loss", "error", "perplexity", "ppl", "rmse", "
 
 @runtime_checkable
 class InferencePipeline(Protocol):
-    """Anything that scores a model on a loader. `higher_is_better` (default True) may say which way is up."""
+    """Anything that scores a model on a loader.
+
+    `higher_is_better` (default True) may say which way is up; `answers_classes = False` that outputs are no scores of
+    classes, so that the highest of them is no answer.
+    """
 
     def run_inference_pipeline(self, model: nn.Module, data_loader: Any) -> dict[str, Any]:
         """Score the model.
@@ -153,6 +157,11 @@ def higher_is_better(pipeline: Any, name: str) -> bool:
         return bool(said)
     words = re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", name)
     return not any(word.lower() in LOWER_IS_BETTER for word in words)
+
+
+def answers_classes(pipeline: Any) -> bool:
+    """Whether outputs may be read as scores of classes; None and pipelines that do not say leave that open: True."""
+    return bool(getattr(pipeline, "answers_classes", True))
 
 
 def check_pipeline(pipeline: Any) -> None:

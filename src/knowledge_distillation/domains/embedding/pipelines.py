@@ -38,6 +38,7 @@ class PairPipeline:
     """
 
     higher_is_better = True
+    answers_classes = False
     metric = "Spearman's correlation, or recall"
 
     def __init__(self, k: int = 10, adapter: str | Adapter = "auto") -> None:
