@@ -143,7 +143,7 @@ def test_the_largest_number_of_a_vector_does_not_make_up_for_a_score_that_falls(
 
 
 def test_of_several_numbers_the_highest_is_no_class(tmp_path: Path) -> None:
-    """Otherwise a regression of three targets is said to name the same class, and may be wrong by any amount."""
+    """Otherwise a regression of several targets is said to name the same class, and may be wrong by any amount."""
     inputs = points(16)
     with torch.no_grad():
         told = mlp()(inputs) + 0.1

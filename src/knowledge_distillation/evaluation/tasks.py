@@ -16,16 +16,17 @@ SMALLEST_VOCABULARY = 256
 """Scores for every token over so many classes are taken for those of a language model; 256 is that of bytes."""
 
 
-def find_task(scores: Tensor, labels: Tensor | None) -> tuple[Task, str | None]:
+def find_task(scores: Tensor, labels: Tensor | None, *, classes: bool = True) -> tuple[Task, str | None]:
     """The task that one batch shows, and a remark where it had to be guessed.
 
     Args:
         scores: logits, shape [samples, ...].
         labels: as the loader gives them, or None.
+        classes: False where scores are known not to be of classes; without labels they are numbers then.
     """
     if labels is None:
-        single = scores.dim() == 1 or scores.shape[-1] == 1
-        return ("regression" if single else "language" if _is_text(scores) else "classification"), None
+        numbers = not classes or scores.dim() == 1 or scores.shape[-1] == 1
+        return ("regression" if numbers else "language" if _is_text(scores) else "classification"), None
     whole = not labels.is_floating_point()
     if whole and scores.dim() > 1 and scores.shape[-1] > 1 and _has_class_axis(scores, labels):
         return ("language" if _is_text(scores) else "classification"), None

@@ -33,7 +33,7 @@ class Walk:
         task: what the answers are; None finds out from the first batch.
         notes: gets what had to be guessed.
         tolerant: go on without a model whose outputs cannot be scored, as is right where a pipeline scores it.
-        classes: False where outputs are known to be no scores of classes; without labels they are numbers then.
+        classes: as of `find_task`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Walk:
         classes: bool = True,
     ) -> None:
         self.subjects, self.notes, self.tolerant = list(subjects), notes, tolerant
-        self._unlabelled: Task | None = None if classes else "regression"
+        self._has_classes = classes
         self.task: Task | None = task
         self.samples = self.items = self.labelled = 0
         self.qualities: dict[str, Quality] = {}
@@ -108,8 +108,7 @@ class Walk:
         first = first if first is not None else next(iter(answers.values()))
         if self.task is None:
             try:
-                numbers = self._unlabelled if labels is None else None
-                self.task, remark = (numbers, None) if numbers else find_task(scores_of(first, None), labels)
+                self.task, remark = find_task(scores_of(first, None), labels, classes=self._has_classes)
             except ModelContractError as error:
                 if not self.tolerant:
                     raise
