@@ -14,6 +14,8 @@ from knowledge_distillation.doctor.loaders import CannotTell
 from knowledge_distillation.doctor.patient import Patient
 
 FEWEST = 24
+FEWEST_APART = 8
+"""Items that only one of the two has right; of fewer, a teacher that is better often wins no more than half."""
 BARELY = 0.1
 """Of the way from chance to certainty; an untrained network comes so far by luck."""
 HARM = "The student would learn to be wrong in the same way; without a teacher it would do better."
@@ -60,7 +62,7 @@ def _beside_student(patient: Patient, where: str, answers: Answers, told: str) -
     better = int((own.right & ~answers.right).sum())
     worse = int((answers.right & ~own.right).sum())
     sure = better - worse > 2 * max(better + worse, 1) ** 0.5
-    if sure or (better >= worse and better + worse > 0.05 * len(own)):
+    if sure or (better >= worse and better + worse >= max(FEWEST_APART, 0.05 * len(own))):
         yield Finding(
             "warning",
             "The teacher is no better than the student already is.",
