@@ -25,16 +25,17 @@ class Mistaken(nn.Module):
         return 5.0 * self.scale * one_hot((numbers + wrong) % CLASSES, CLASSES).float()
 
 
-def diagnosed(apart: int, items: int = 32) -> Diagnosis:
+def diagnosed(apart: int, items: int) -> Diagnosis:
     """Teacher and student are wrong on `apart` items each, none of them the same."""
     numbers = torch.arange(items)
     loader = DataLoader(TensorDataset(numbers, numbers % CLASSES), batch_size=items)
     return diagnose(Mistaken(0, apart), Mistaken(apart, 2 * apart), loader, checks=["teacher_skill"])
 
 
-def test_one_mistake_each_is_no_finding() -> None:
+@pytest.mark.parametrize(("apart", "items"), [(1, 32), (4, 200)])
+def test_few_mistakes_each_are_no_finding(apart: int, items: int) -> None:
     """Otherwise a student cut out of a good teacher is warned of on every second batch."""
-    found = diagnosed(1)
+    found = diagnosed(apart, items)
     assert found.checks == ("teacher_skill",)
     assert found.findings == ()
 

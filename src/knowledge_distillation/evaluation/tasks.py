@@ -23,6 +23,9 @@ def find_task(scores: Tensor, labels: Tensor | None, *, classes: bool = True) ->
         scores: logits, shape [samples, ...].
         labels: as the loader gives them, or None.
         classes: False where scores are known not to be of classes; without labels they are numbers then.
+
+    Raises:
+        ModelContractError: if the labels' shape fits no task with these scores.
     """
     if labels is None:
         numbers = not classes or scores.dim() == 1 or scores.shape[-1] == 1

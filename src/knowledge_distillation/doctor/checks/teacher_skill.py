@@ -62,7 +62,8 @@ def _beside_student(patient: Patient, where: str, answers: Answers, told: str) -
     better = int((own.right & ~answers.right).sum())
     worse = int((answers.right & ~own.right).sum())
     sure = better - worse > 2 * max(better + worse, 1) ** 0.5
-    if sure or (better >= worse and better + worse >= max(FEWEST_APART, 0.05 * len(own))):
+    often = better + worse >= FEWEST_APART and better + worse > 0.05 * len(own)
+    if sure or (often and better >= worse):
         yield Finding(
             "warning",
             "The teacher is no better than the student already is.",
